@@ -1,0 +1,141 @@
+r"""The denoiser: a residual network that knows who a person is and which coordinates are given.
+
+With noise :math:`\sigma` and data of unit variance (Karras et al. 2022),
+
+.. math:: D(x; \sigma) = c_{skip} x + c_{out} F(c_{in} x, \ln\sigma / 4, \ldots), \quad
+    c_{skip} = \frac{1}{1 + \sigma^2}, \; c_{out} = \frac{\sigma}{\sqrt{1 + \sigma^2}}, \;
+    c_{in} = \frac{1}{\sqrt{1 + \sigma^2}}
+
+Coordinates that are known enter clean, with a mask that says so; trained on random masks, one network
+draws whole people, conditions on any part of them, and fills in what is missing.
+
+References:
+    Karras, Aittala, Aila, Laine (2022). Elucidating the design space of diffusion-based generative
+    models. https://arxiv.org/abs/2206.00364
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pbpk.physiology import RACES
+
+_AGE_CENTRES = (-3.0, -2.0, -1.0, 0.0, 1.0, 1.6, 2.1, 2.5, 2.9, 3.3, 3.7, 4.1, 4.4)  # ln years
+
+
+def age_features(age: Tensor) -> Tensor:
+    """Describes an age [year] on the scale of infancy and on that of old age, shape :math:`(*, 15)`."""
+    log_age = torch.log(age.clamp(min=0.02))[..., None]
+    bumps = torch.exp(-2.0 * (log_age - torch.tensor(_AGE_CENTRES).to(age)) ** 2)
+    return torch.cat([bumps, log_age / 2.0, age[..., None] / 40.0 - 1.0], dim=-1)
+
+
+class _Block(nn.Module):
+    """One residual block, modulated by the condition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulate = nn.Linear(width, 2 * width)
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        for layer in (self.modulate, self.second):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.modulate(condition).chunk(2, dim=-1)
+        inner = self.norm(hidden) * (1 + scale) + shift
+        return hidden + self.second(functional.silu(self.first(inner)))
+
+
+class Denoiser(nn.Module):
+    """Estimates clean coordinates from noisy ones.
+
+    Arguments:
+        coordinates: The number of coordinates, d.
+        width: The width of the hidden layers.
+        depth: The number of residual blocks.
+    """
+
+    def __init__(self, coordinates: int, width: int = 192, depth: int = 3) -> None:
+        super().__init__()
+        self.settings = {"coordinates": coordinates, "width": width, "depth": depth}
+        frequencies = torch.linspace(0.25, 4.0, 8)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        people = len(age_features(torch.zeros(()))) + 1 + len(RACES)
+        self.condition = nn.Sequential(
+            nn.Linear(people + 2 * len(frequencies), width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+        )
+        self.enter = nn.Linear(2 * coordinates, width)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.leave = nn.Linear(width, coordinates)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def describe(self, sex: Tensor, race: Tensor, age: Tensor) -> Tensor:
+        """Describes who people are, with shape :math:`(n, p)`; an unknown race is all zeros."""
+        races = functional.one_hot(race.clamp(min=0), len(RACES)) * (race >= 0)[..., None]
+        return torch.cat([age_features(age), 2.0 * sex[..., None] - 1.0, races.to(age)], dim=-1)
+
+    def forward(self, noisy: Tensor, sigma: Tensor, people: Tensor, known: Tensor) -> Tensor:
+        """Estimates the clean coordinates.
+
+        Arguments:
+            noisy: Noisy coordinates, clean where known, with shape :math:`(n, d)`.
+            sigma: The noise's standard deviation, with shape :math:`(n, 1)`.
+            people: What :meth:`describe` returns, with shape :math:`(n, p)`.
+            known: 1 where a coordinate is given, else 0, with shape :math:`(n, d)`.
+
+        Returns:
+            The estimate, equal to ``noisy`` where known, with shape :math:`(n, d)`.
+        """
+        scale = torch.rsqrt(1 + sigma**2)
+        angles = torch.log(sigma) * self.frequencies
+        condition = self.condition(torch.cat([people, angles.sin(), angles.cos()], dim=-1))
+        scaled = torch.where(known > 0, noisy, noisy * scale)
+        hidden = self.enter(torch.cat([scaled, known], dim=-1))
+        for block in self.blocks:
+            hidden = block(hidden, condition)
+        estimate = noisy * scale**2 + self.leave(functional.silu(hidden)) * sigma * scale
+        return torch.where(known > 0, noisy, estimate)
+
+
+def random_known(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Draws which coordinates are known: none for half of the rows, else any share of them."""
+    share = torch.rand(shape[0], 1, generator=generator)
+    share = torch.where(torch.rand(shape[0], 1, generator=generator) < 0.5, 0.0, share)
+    return (torch.rand(shape, generator=generator) < share).float()
+
+
+def loss(
+    denoiser: Denoiser, clean: Tensor, present: Tensor, people: Tensor, generator: torch.Generator
+) -> Tensor:
+    r"""Computes the denoising loss :math:`E\, \lambda(\sigma) \lVert D(x + \sigma n) - x \rVert^2`.
+
+    Arguments:
+        denoiser: The network.
+        clean: The normal scores, 0 where missing, with shape :math:`(n, d)`.
+        present: 1 where a score is present in the data, else 0, with shape :math:`(n, d)`.
+        people: Who they are, with shape :math:`(n, p)`.
+        generator: The source of noise, noise levels and masks.
+
+    Returns:
+        The mean over the coordinates that are present and not given, with shape :math:`()`.
+
+    References:
+        Karras et al. (2022), table 1: :math:`\ln\sigma \sim N(-1.2, 1.2^2)` and
+        :math:`\lambda = (1+\sigma^2)/\sigma^2`.
+    """
+    sigma = torch.exp(1.2 * torch.randn(len(clean), 1, generator=generator) - 1.2)
+    known = random_known((clean.shape[0], clean.shape[1]), generator) * present
+    noise = torch.randn(clean.shape, generator=generator) * sigma
+    estimate = denoiser(torch.where(known > 0, clean, clean + noise), sigma, people, known)
+    wanted = present * (1 - known)
+    squared = (1 + sigma**2) / sigma**2 * (estimate - clean) ** 2
+    return (squared * wanted).sum() / wanted.sum().clamp(min=1.0)
