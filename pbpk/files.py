@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _REASONS = {
+    errno.EFBIG: "the file would be larger than allowed; raise the limit or choose another folder",
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
     errno.EACCES: "permission is denied; choose a folder that you may write to",
@@ -27,19 +29,32 @@ def cannot_write(path: Path, error: OSError) -> OSError:
     return OSError(f"{path} must be writable, but {reason}.")
 
 
-def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Makes the folder ``path`` with its parents, and checks that it can be written to.
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raises, before any work is done, if the folder ``path`` cannot be made or written to.
 
     Raises:
-        OSError: If it cannot, with the reason and a remedy.
+        OSError: With the reason and a remedy.
     """
-    path = Path(path)
+    path = Path(path).absolute()
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
+        tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise cannot_write(path, error) from None
-    return path
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raises, before any work is done, if a file cannot be written at ``path``.
+
+    Raises:
+        OSError: With the reason and a remedy.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise OSError(f"{path} must lie in a folder, but {path.parent} is none. Make it first.")
+    if path.is_dir():
+        raise cannot_write(path, IsADirectoryError(errno.EISDIR, ""))
+    check_folder(path.parent)
 
 
 @contextmanager
@@ -68,3 +83,36 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise cannot_write(path, error) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary folder whose files move into ``path`` only once the block has succeeded.
+
+    A block that raises leaves ``path`` as it was. Files of the same name are replaced, others stay.
+
+    Raises:
+        OSError: If the folder cannot be written, with the reason and a remedy.
+
+    >>> folder = Path(tempfile.mkdtemp()) / "new"
+    >>> with write_folder(folder) as partial:
+    ...     _ = (partial / "a.txt").write_text("whole")
+    >>> [file.name for file in folder.iterdir()]
+    ['a.txt']
+    """
+    path = Path(path)
+    existed = path.is_dir()
+    partial: Path | None = None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=path))
+        yield partial
+        for file in sorted(partial.iterdir()):
+            file.replace(path / file.name)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        if not existed and path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

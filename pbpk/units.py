@@ -36,7 +36,7 @@ def unit_of(kind: type, name: str) -> str:
 def _registry() -> Any:
     import pint  # imported here: it takes 0.3 s, and only text written by users needs it
 
-    registry = pint.UnitRegistry()
+    registry: Any = pint.UnitRegistry()
     registry.define("Da = g / mol")
     return registry
 

@@ -1,0 +1,33 @@
+"""Allometry: bodies carried from species to species.
+
+Data flow::
+
+    pbpk.bodies -> log quantities against ln BW -> power law -> Cohort that closes on BW and CO
+
+The public names below are loaded on first use, so that ``allometry --help`` never waits for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "QUANTITIES": "species",
+    "PowerLaw": "power",
+    "fit": "power",
+    "map": "power",
+    "reference_bodies": "species",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'allometry' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"allometry.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
