@@ -1,0 +1,142 @@
+"""The compound file: TOML in, the fields of a compound out, in canonical units.
+
+``[values.<name>]`` holds a ``value``, its ``unit`` where it has one, and its ``source``; ``[enzymes.<name>]``
+the ``share`` of the liver's intrinsic clearance that an enzyme carries; each ``[[in-vitro]]`` one measurement
+of metabolism in hepatocytes, microsomes or a recombinant enzyme::
+
+    name = "example"
+    [values.MW]
+    value = 300.0
+    unit = "g/mol"
+    source = "author (year), DOI"
+
+Units are converted here and nowhere later, except in-vitro clearances, which keep theirs until
+:mod:`pbpk.clearance` scales them.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pbpk.checks import choose, nearest
+from pbpk.in_vitro import SYSTEMS, Pathway
+from pbpk.units import convert
+
+_FIELD = {"ka": "ka_given", "Fa": "Fa_given"}  # in a file: in the class
+_REQUIRED = ("MW", "logP", "fup")
+_IN_FILE = (
+    *("MW", "logP", "fup", "BP", "pKa_acid", "pKa_base", "logMA", "CL", "Vss", "fe", "CLrenal"),
+    *("filtration", "Peff", "Caco2", "ka", "Fa", "fu_gut"),
+)
+
+
+def read(text: str, where: str, units: Mapping[str, str]) -> dict[str, Any]:
+    """Reads the text of a compound file.
+
+    Arguments:
+        text: The TOML.
+        where: What to call the file in a message.
+        units: The canonical unit of each field of a compound.
+
+    Returns:
+        The fields of a compound by name.
+
+    Raises:
+        ValueError: If the file is wrong; the message says where and what to do.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{where} must be TOML, but is not: {error}.") from None
+    _known(table, ("name", "species", "note", "values", "enzymes", "in-vitro"), where)
+    values = _known(table.get("values", {}), _IN_FILE, f"{where} [values]")
+    for name in _REQUIRED:
+        if name not in values:
+            raise ValueError(f"{where} must give {name}, but does not. Add [values.{name}].")
+    fields = {_FIELD.get(key, key): _value(key, entry, where, units) for key, entry in values.items()}
+    if "Caco2" in fields:
+        fields.setdefault("Peff", _permeability(fields["Caco2"]))
+        del fields["Caco2"]
+    enzymes = {name: float(_entry(entry, "share", where)) for name, entry in table.get("enzymes", {}).items()}
+    source = {key: str(entry.get("source", "")) for key, entry in values.items()}
+    source |= {key: str(entry.get("source", "")) for key, entry in table.get("enzymes", {}).items()}
+    return fields | {
+        "name": str(table.get("name", Path(where).stem)),
+        "species": str(table.get("species", "human")),
+        "enzymes": enzymes,
+        "pathways": tuple(_pathway(entry, where) for entry in table.get("in-vitro", [])),
+        "source": source,
+    }
+
+
+def _known(table: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
+    """Returns the table if every key in it is known."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} must be a table, but is {table!r}.")
+    for key in table:
+        if key not in keys:
+            close = nearest(key, keys)
+            remedy = f"Did you mean {close!r}?" if close else f"Known are {', '.join(keys)}."
+            raise ValueError(f"{where} has an unknown key {key!r}. {remedy}")
+    return table
+
+
+def _entry(entry: Any, key: str, where: str) -> Any:
+    if not isinstance(entry, dict) or key not in entry:
+        raise ValueError(f"{where} must give each value as a table with {key!r}, but has {entry!r}.")
+    return entry[key]
+
+
+def _value(name: str, entry: Any, where: str, units: Mapping[str, str]) -> Any:
+    """Returns the value of an entry in the unit that its field declares."""
+    value = _entry(entry, "value", where)
+    _known(entry, ("value", "unit", "source", "note"), f"{where} [values.{name}]")
+    numbers = value if isinstance(value, list) else [value]
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        raise ValueError(f"{where} must give {name} as a number, but has {value!r}.")
+    canonical = "cm/s" if name == "Caco2" else units[_FIELD.get(name, name)]
+    if canonical == "1":
+        if entry.get("unit", "1") != "1":
+            raise ValueError(f"{where} must give {name} without a unit, but has {entry['unit']!r}.")
+    elif "unit" not in entry:
+        raise ValueError(f"{where} must give {name} a unit that converts to {canonical}, but has none.")
+    else:
+        numbers = [convert(number, entry["unit"], canonical) for number in numbers]
+    if name in ("pKa_acid", "pKa_base"):
+        return tuple(float(number) for number in numbers)
+    if isinstance(value, list):
+        raise ValueError(f"{where} must give {name} as one number, but has {value!r}.")
+    return float(numbers[0])
+
+
+def _permeability(Caco2: float) -> float:
+    r"""Converts an apparent Caco-2 permeability at pH 7.4 [cm/s] to the jejunum's [cm/h].
+
+    .. math:: \log_{10} P_{eff} [10^{-4} cm/s] = 0.4926 \log_{10} P_{app} [10^{-6} cm/s] - 0.1454
+
+    References:
+        Yang et al. (2007). Curr Drug Metab 8:676, equation 10. https://doi.org/10.2174/138920007782109805
+    """
+    return convert(10.0 ** (0.4926 * math.log10(Caco2 * 1e6) - 0.1454) * 1e-4, "cm/s", "cm/h")
+
+
+def _pathway(entry: Any, where: str) -> Pathway:
+    """Returns one in-vitro measurement; its numbers must be in the units of its system."""
+    keys = ("system", "enzyme", "CLint", "Vmax", "Km", "unit", "Km_unit", "fu_inc", "ISEF", "source", "note")
+    _known(entry, keys, f"{where} [[in-vitro]]")
+    system = choose(f"{where} in-vitro.system", str(_entry(entry, "system", where)), SYSTEMS)
+    expected = SYSTEMS[system]["Vmax" in entry]
+    if entry.get("unit") != expected:
+        raise ValueError(
+            f"{where} in-vitro.unit must be {expected!r} for {system}, but is {entry.get('unit')!r}."
+        )
+    fields = {
+        key: entry[key] for key in ("CLint", "Vmax", "enzyme", "fu_inc", "ISEF", "source") if key in entry
+    }
+    if "Km" in entry:
+        fields["Km"] = convert(float(entry["Km"]), str(entry.get("Km_unit", "umol/L")), "umol/L")
+    return Pathway(system=system, **fields)
