@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _REASONS = {
@@ -82,7 +82,8 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what stopped the writing is what the user must hear of
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -57,3 +57,12 @@ def test_a_disk_that_fills_while_writing_leaves_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
     assert done.returncode != 0 and "must be writable" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_of_a_file_is_named(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with (
+        pytest.raises(OSError, match="is a file, not a folder"),
+        write_whole(tmp_path / "runs" / "a.csv") as partial,
+    ):
+        partial.write_text("x")

@@ -1,0 +1,141 @@
+r"""Reference numbers of the laws: what an organ weighs, and how tall and heavy people of an age are.
+
+An organ's reference mass is log-linear in log height between the six reference people of ICRP 89 of that
+sex. Above the adult it grows as :math:`h^2`, below the newborn it falls as :math:`h^3`. The brain goes by
+age, not by height: it is fully grown at 20 years whatever the stature.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pbpk.checks import choose
+
+_DATA = Path(__file__).parent.parent / "data"
+_SLOPE_BELOW_NEWBORN, _SLOPE_ABOVE_ADULT = 3.0, 2.0  # [ours] volume below, area above
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (_DATA / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def _knots() -> dict[str, dict[str, Tensor]]:
+    """Returns per organ and sex the knots (2, k): the coordinate (log height, or age), and log mass."""
+    knots: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in _rows("icrp89_reference_masses.csv"):
+        column = "age_year" if row["organ"] == "brain" else "height_cm"
+        point = (float(row[column]), float(row["mass_kg"]))
+        knots.setdefault(row["organ"], {}).setdefault(row["sex"], []).append(point)
+    return {
+        organ: {sex: _line(points, by_age=organ == "brain") for sex, points in by_sex.items()}
+        for organ, by_sex in knots.items()
+    }
+
+
+def _line(points: list[tuple[float, float]], by_age: bool) -> Tensor:
+    """Returns the knots of one organ, with one more at either end that carries the slope beyond it."""
+    x, y = torch.tensor(sorted(points), dtype=torch.float64).T
+    x, y = (x if by_age else x.log()), y.log()
+    below, above = (0.0, 0.0) if by_age else (_SLOPE_BELOW_NEWBORN, _SLOPE_ABOVE_ADULT)
+    x = torch.cat([x[:1] - 1, x, x[-1:] + 1])
+    y = torch.cat([y[:1] - below, y, y[-1:] + above])
+    return torch.stack([x, y])
+
+
+def _interpolate(x: Tensor, knots: Tensor) -> Tensor:
+    """Interpolates linearly between ``knots`` and continues the first and the last line."""
+    at, value = knots.to(x)
+    right = torch.searchsorted(at, x.detach().contiguous()).clamp(1, len(at) - 1)
+    left = right - 1
+    slope = (value[right] - value[left]) / (at[right] - at[left])
+    return value[left] + slope * (x - at[left])
+
+
+def between_sexes(sex: Tensor, female: Tensor, male: Tensor) -> Tensor:
+    """Returns ``female`` where sex is 0, ``male`` where it is 1, and lies between where it is unknown.
+
+    Arguments:
+        sex: 1 male, 0 female, 0.5 unknown, with shape :math:`(*)`.
+        female: The number of a woman, with shape :math:`(*)`.
+        male: The number of a man, same unit, with shape :math:`(*)`.
+
+    Returns:
+        The number of this person, with shape :math:`(*)`; exact at both ends.
+    """
+    return torch.lerp(female, male, sex)
+
+
+REFERENCE_ORGANS: tuple[str, ...] = tuple(
+    dict.fromkeys(row["organ"] for row in _rows("icrp89_reference_masses.csv"))
+)
+
+
+def reference_mass(organ: str, sex: Tensor, age: Tensor, height: Tensor) -> Tensor:
+    """Returns the mass that a reference person of that stature, or age for the brain, would have [kg].
+
+    Arguments:
+        organ: One of :data:`REFERENCE_ORGANS`.
+        sex: 1 male, 0 female, 0.5 unknown, with shape :math:`(*)`.
+        age: The age [year], with shape :math:`(*)`.
+        height: The height, or length under two years [cm], with shape :math:`(*)`.
+
+    Returns:
+        The mass of the tissue without blood [kg], with shape :math:`(*)`; differentiable in age and height.
+
+    Raises:
+        ValueError: If ICRP 89 has no such organ in the table; the message offers the nearest.
+
+    References:
+        ICRP Publication 89 (2002). https://doi.org/10.1016/S0146-6453(03)00002-2
+
+    >>> man = torch.tensor(1.0, dtype=torch.float64)
+    >>> round(reference_mass("liver", man, 30 * man, 176 * man).item(), 6)
+    1.8
+    """
+    choose("organ", organ, REFERENCE_ORGANS)
+    knots = _knots()[organ]
+    x = age if organ == "brain" else height.log()
+    female, male = _interpolate(x, knots["F"]), _interpolate(x, knots["M"])
+    return between_sexes(sex.to(x), female, male).exp()
+
+
+@cache
+def _nhanes(column: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the upper ages [year], and the women's and the men's values of one column."""
+    rows = {sex: [row for row in _rows("nhanes_bands.csv") if row["sex"] == sex] for sex in "FM"}
+    lists = [[float(row["age_to_month"]) / 12 for row in rows["F"]]]
+    lists += [[float(row[column]) for row in rows[sex]] for sex in "FM"]
+    age_to, female, male = (torch.tensor(values, dtype=torch.float64) for values in lists)
+    return age_to, female, male
+
+
+def nhanes_band(quantity: str, sex: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the 0.1st and the 99.9th percentile of US people of that sex and age band.
+
+    Arguments:
+        quantity: ``"BMI"`` [kg/m2] or ``"height"`` [cm].
+        sex: 1 male, 0 female, 0.5 unknown, with shape :math:`(*)`.
+        age: The age [year], with shape :math:`(*)`. The last band has no end: NHANES codes all who are
+            80 or older as 80.
+
+    Returns:
+        The lower and the upper percentile, each with shape :math:`(*)`.
+
+    References:
+        CDC/NCHS, National Health and Nutrition Examination Survey 2013-2018.
+    """
+    unit = {"BMI": "kg_m2", "height": "cm"}[quantity]
+    bounds = []
+    for side in ("lower", "upper"):
+        age_to, female, male = (table.to(age) for table in _nhanes(f"{quantity}_{side}_{unit}"))
+        row = torch.searchsorted(age_to, age.detach().contiguous(), right=True)
+        row = row.clamp(max=len(age_to) - 1)
+        bounds.append(between_sexes(sex.to(age), female[row], male[row]))
+    return bounds[0], bounds[1]
