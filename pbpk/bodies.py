@@ -2,8 +2,9 @@ r"""Reference bodies: one table of facts, and a body of any of its species.
 
 The table ``data/reference_bodies.csv`` holds tissue masses [kg] and arterial flows [L/h], each row with its
 source. What nobody published is filled by a rule, and the row says so (``source`` starts with "filled").
-Where sources disagree, the row names the other number. ``rest`` is not in the table: it is what closes the
-masses on the body weight and the flows on the cardiac output, so both sums are exact.
+Where sources disagree, the row names the other number; where no public copy of the source shows the number,
+the row says "unconfirmed". ``rest`` is not in the table: it is what closes the masses on the body weight and
+the flows on the cardiac output, so both sums are exact.
 
 - Human: ICRP Publication 89 for both sexes at birth, 1, 5, 10 and 15 years and from 20 years. Its adipose
   tissue holds the yellow marrow, its bone does not. Two numbers of ICRP are outliers by a third, and the
@@ -21,6 +22,8 @@ NHANES 2013-2018 are 6.2, 7.7 and 10.6.
 References:
     ICRP (2002). Publication 89, Ann ICRP 32(3-4). https://doi.org/10.1016/S0146-6453(03)00002-2
     Brown et al. (1997). Toxicol Ind Health 13:407. https://doi.org/10.1177/074823379701300401
+    Birnbaum, Brown et al. (1994). Physiological parameter values for PBPK models. ILSI Risk Science
+        Institute, Washington DC: the report that became Brown et al. (1997).
     Davies and Morris (1993). Pharm Res 10:1093. https://doi.org/10.1023/A:1018943613122
 """
 
@@ -40,7 +43,7 @@ from pbpk.organs import ORGANS, WITHOUT_FLOW
 from pbpk.physiology import SEXES, Physiology
 
 SPECIES: tuple[str, ...] = ("human", "monkey", "dog", "pig", "rabbit", "rat", "mouse")
-SIZE_EXPONENT = 0.75  # of flows and rates: Lindstedt and Schaeffer (2002) Lab Anim 36:1
+SIZE_EXPONENT = 0.75  # of flows and rates: Lindstedt and Schaeffer (2002) Lab Anim 36:1, PMID 11833526
 
 _TABLE = Path(__file__).parent / "data" / "reference_bodies.csv"
 _AGES = {"0": 0.0, "1": 1.0, "5": 5.0, "10": 10.0, "15": 15.0, "adult": 20.0}  # year
