@@ -26,6 +26,7 @@ from pbpk.extraction import dispersion, gut_wall, intrinsic_from_plasma, paralle
 from pbpk.in_vitro import ABUNDANCE, Pathway
 from pbpk.ontogeny import ADULT, OTHER, gut_maturation, maturation, microsomal_protein
 from pbpk.organs import PORTAL
+from pbpk.partition import HAEMATOCRIT, blood_to_plasma
 from pbpk.physiology import Physiology
 
 __all__ = [
@@ -46,7 +47,7 @@ CLEARANCES: tuple[str, ...] = ("observed", "in-vitro")
 """Where the intrinsic clearance comes from."""
 
 GUT_CYP3A = 70.5e3
-"""CYP3A of the small intestine [pmol]: Paine et al. (1997) J Pharmacol Exp Ther 283:1552."""
+"""CYP3A of the small intestine [pmol]: Paine et al. (1997) J Pharmacol Exp Ther 283:1552; later 70e3."""
 
 VILLI = 18.0 / 39.0
 """The share of the small intestine's flow that reaches the villi: 18 L/h (Yang 2007) of ICRP 89's 39."""
@@ -65,6 +66,7 @@ class Reference:
         small_intestine: The mass of the small intestine's wall [kg].
         Q: The liver's whole blood flow [L/h].
         GFR: The glomerular filtration rate [L/h].
+        HCT: The haematocrit [1]; that of the man is the one at which BP was measured [ours].
     """
 
     BW: Tensor | float
@@ -72,9 +74,17 @@ class Reference:
     small_intestine: Tensor | float
     Q: Tensor | float
     GFR: Tensor | float
+    HCT: Tensor | float
 
 
-MAN = Reference(BW=73.0, liver=1.8, small_intestine=0.65, Q=0.255 * 390.0, GFR=107.3 * 1.9 / 1.73 * 0.06)
+MAN = Reference(
+    BW=73.0,
+    liver=1.8,
+    small_intestine=0.65,
+    Q=0.255 * 390.0,
+    GFR=107.3 * 1.9 / 1.73 * 0.06,
+    HCT=HAEMATOCRIT,
+)
 """ICRP 89 (2002) tables 2.8, 2.9, 2.39, 2.40; GFR of Pottel (2016) doi:10.1093/ndt/gfv454 at 1.9 m2."""
 
 
@@ -87,6 +97,7 @@ def _reference(physiology: Physiology) -> Reference:
         physiology.mass("small_intestine"),
         hepatic_flow(physiology),
         physiology.GFR,
+        physiology.HCT,
     )
 
 
@@ -139,7 +150,7 @@ def _reference_intrinsic(compound: Compound, person: Reference) -> Tensor:
             f"Compound.CL must be at least the renal clearance, but that of {compound.name!r} is less. "
             "Check CL, CLrenal and filtration."
         )
-    return intrinsic_from_plasma(hepatic, person.Q, compound.fup, compound.BP)
+    return intrinsic_from_plasma(hepatic, person.Q, compound.fup, blood_to_plasma(compound, person.HCT))
 
 
 def hepatic_intrinsic(compound: Compound, physiology: Physiology, clearance: str = "observed") -> Tensor:
@@ -243,7 +254,7 @@ def gut_availability(compound: Compound, physiology: Physiology, clearance: str 
         Peff, and in animals, whose gut has not been measured so.
 
     References:
-        Yang et al. (2007). Curr Drug Metab 8:676. https://doi.org/10.2174/138920007782109805
+        Yang et al. (2007). Curr Drug Metab 8:676. https://doi.org/10.2174/138920007782109733
     """
     _check_species(compound, physiology)
     hepatic = _adult_CYP3A(compound, clearance) if physiology.species == "human" else None

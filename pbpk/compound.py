@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pbpk import compound_file
@@ -33,7 +34,7 @@ class Compound:
         MW: The molecular weight [g/mol].
         logP: The base-10 logarithm of the octanol:water ratio of the uncharged molecule.
         fup: The unbound fraction in plasma [1], in (0, 1].
-        BP: The blood-to-plasma concentration ratio [1].
+        BP: The blood-to-plasma concentration ratio [1], as measured: at a haematocrit of 0.45.
         pKa_acid: The pKa of each acidic group.
         pKa_base: The pKa of each basic group.
         logMA: The logarithm of the membrane affinity; None where not measured.
@@ -83,18 +84,16 @@ class Compound:
         self._check_enzymes()
 
     def _check_range(self, name: str) -> None:
-        value = getattr(self, name)
+        """Checks every number of a field, of a tensor the smallest and the largest (NaN if there is one)."""
         low, high, closed, remedy = _RANGES[name]
-        values = value if isinstance(value, tuple) else (() if value is None else (value,))
-        for number in values:
-            tensor = number.detach() if isinstance(number, Tensor) else number
-            smallest = float(tensor.min()) if isinstance(tensor, Tensor) else float(tensor)
-            largest = float(tensor.max()) if isinstance(tensor, Tensor) else float(tensor)
-            if not (smallest >= low if closed else smallest > low) or not largest <= high:
-                offender = largest if largest > high or math.isnan(largest) else smallest
+        value = getattr(self, name)
+        given = value if isinstance(value, tuple) else () if value is None else (value,)
+        tensors = [torch.as_tensor(number, dtype=torch.float64).detach() for number in given]
+        for number in (float(extreme) for tensor in tensors for extreme in tensor.aminmax()):
+            if not ((low <= number if closed else low < number) and number <= high):
                 raise ValueError(
                     f"Compound.{name} must lie in {'[' if closed else '('}{low:g}, {high:g}], "
-                    f"but {self.name!r} has {offender:g}.{remedy}"
+                    f"but {self.name!r} has {number:g}.{remedy}"
                 )
 
     def _check_renal(self) -> None:
@@ -137,8 +136,7 @@ class Compound:
         """The absorbed share: the measured one, else 1 - (1 + 0.54 Peff)^-7 with Peff in 1e-4 cm/s, else 1.
 
         References:
-            Yu, Amidon (1999); Darwich et al. (2010). Curr Drug Metab 11:716.
-            https://doi.org/10.2174/138920010794328913
+            Yu, Amidon (1999); Darwich et al. (2010). Curr Drug Metab 11:716, equation 3, as in httk.
         """
         if self.Fa_given is not None:
             return self.Fa_given

@@ -61,7 +61,10 @@ def read(text: str, where: str, units: Mapping[str, str]) -> dict[str, Any]:
     if "Caco2" in fields:
         fields.setdefault("Peff", _permeability(fields["Caco2"]))
         del fields["Caco2"]
-    enzymes = {name: float(_entry(entry, "share", where)) for name, entry in table.get("enzymes", {}).items()}
+    enzymes = {
+        name: _number(_entry(entry, "share", where), f"enzymes.{name}", where)
+        for name, entry in table.get("enzymes", {}).items()
+    }
     source = {key: str(entry.get("source", "")) for key, entry in values.items()}
     source |= {key: str(entry.get("source", "")) for key, entry in table.get("enzymes", {}).items()}
     return fields | {
@@ -95,9 +98,7 @@ def _value(name: str, entry: Any, where: str, units: Mapping[str, str]) -> Any:
     """Returns the value of an entry in the unit that its field declares."""
     value = _entry(entry, "value", where)
     _known(entry, ("value", "unit", "source", "note"), f"{where} [values.{name}]")
-    numbers = value if isinstance(value, list) else [value]
-    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-        raise ValueError(f"{where} must give {name} as a number, but has {value!r}.")
+    numbers = [_number(each, name, where) for each in (value if isinstance(value, list) else [value])]
     canonical = "cm/s" if name == "Caco2" else units[_FIELD.get(name, name)]
     if canonical == "1":
         if entry.get("unit", "1") != "1":
@@ -107,10 +108,16 @@ def _value(name: str, entry: Any, where: str, units: Mapping[str, str]) -> Any:
     else:
         numbers = [convert(number, entry["unit"], canonical) for number in numbers]
     if name in ("pKa_acid", "pKa_base"):
-        return tuple(float(number) for number in numbers)
+        return tuple(numbers)
     if isinstance(value, list):
         raise ValueError(f"{where} must give {name} as one number, but has {value!r}.")
-    return float(numbers[0])
+    return numbers[0]
+
+
+def _number(value: Any, name: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{where} must give {name} as a number, but has {value!r}.")
+    return float(value)
 
 
 def _permeability(Caco2: float) -> float:
@@ -119,7 +126,7 @@ def _permeability(Caco2: float) -> float:
     .. math:: \log_{10} P_{eff} [10^{-4} cm/s] = 0.4926 \log_{10} P_{app} [10^{-6} cm/s] - 0.1454
 
     References:
-        Yang et al. (2007). Curr Drug Metab 8:676, equation 10. https://doi.org/10.2174/138920007782109805
+        Yang et al. (2007). Curr Drug Metab 8:676, equation 10. https://doi.org/10.2174/138920007782109733
     """
     return convert(10.0 ** (0.4926 * math.log10(Caco2 * 1e6) - 0.1454) * 1e-4, "cm/s", "cm/h")
 
@@ -134,9 +141,10 @@ def _pathway(entry: Any, where: str) -> Pathway:
         raise ValueError(
             f"{where} in-vitro.unit must be {expected!r} for {system}, but is {entry.get('unit')!r}."
         )
-    fields = {
-        key: entry[key] for key in ("CLint", "Vmax", "enzyme", "fu_inc", "ISEF", "source") if key in entry
-    }
-    if "Km" in entry:
-        fields["Km"] = convert(float(entry["Km"]), str(entry.get("Km_unit", "umol/L")), "umol/L")
+    fields: dict[str, Any] = {key: str(entry[key]) for key in ("enzyme", "source") if key in entry}
+    for key in ("CLint", "Vmax", "Km", "fu_inc", "ISEF"):
+        if key in entry:
+            fields[key] = _number(entry[key], f"in-vitro.{key}", where)
+    if "Km" in fields:
+        fields["Km"] = convert(fields["Km"], str(entry.get("Km_unit", "umol/L")), "umol/L")
     return Pathway(system=system, **fields)

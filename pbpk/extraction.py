@@ -8,8 +8,8 @@ unbound intrinsic clearance of the whole organ, :math:`f_{u,b} = f_{u,p}/BP`. Fo
 References:
     Rowland, Benet, Graham (1973). J Pharmacokinet Biopharm 1:123. https://doi.org/10.1007/BF01059626
     Pang, Rowland (1977). J Pharmacokinet Biopharm 5:625. https://doi.org/10.1007/BF01059688
-    Roberts, Rowland (1986). J Pharmacokinet Biopharm 14:227. https://doi.org/10.1007/BF01106706
-    Yang et al. (2007). Curr Drug Metab 8:676. https://doi.org/10.2174/138920007782109805
+    Roberts, Rowland (1986). J Pharmacokinet Biopharm 14:227.
+    Yang et al. (2007). Curr Drug Metab 8:676. https://doi.org/10.2174/138920007782109733
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ SYSTEMS: Mapping[str, tuple[str, str]] = {
 }
 """The in-vitro systems, with the units of CLint and of Vmax in each."""
 
-
 CELLS: Mapping[str, float] = {
     "human": 120.0,  # Obach et al. (1997) J Pharmacol Exp Ther 283:46; others: 107 to 139
     # Sohlenius-Sternbeck (2006) Toxicol In Vitro 20:1582 doi:10.1016/j.tiv.2006.06.003
@@ -41,7 +40,11 @@ ABUNDANCE: Mapping[str, float] = {
     "CYP2E1": 49.0,
     "CYP3A4": 108.0,
 }
-"""Enzyme in adult human liver microsomes [pmol/mg]: Rodrigues (1999) doi:10.1016/S0006-2952(98)00268-8."""
+"""Enzyme in adult human liver microsomes [pmol/mg]: Rodrigues (1999) doi:10.1016/S0006-2952(98)00268-8.
+
+CYP2C9, CYP2C19 and CYP3A4 as restated in the reports of the OSP models; the others [unconfirmed]: for CYP1A2
+restatements have 45 and 52.
+"""
 
 _PER_HOUR = 60.0e-6  # uL/min -> L/h
 

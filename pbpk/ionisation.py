@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+PH_PLASMA = 7.4
+
 
 def over_tissues(value: Any) -> Tensor:
     """Returns a number of a drug, with shape :math:`(*)`, ready to broadcast over tissues: :math:`(*, 1)`."""

@@ -11,9 +11,11 @@ References:
     Salem et al. (2014). Clin Pharmacokinet 53:625. https://doi.org/10.1007/s40262-014-0140-7 (CYP1A2, CYP3A4)
     Codaccioni et al. (2024). J Clin Pharmacol 64:1083. https://doi.org/10.1002/jcph.2452 (restates CYP3A4)
     Johnson, Rostami-Hodjegan, Tucker (2006). Clin Pharmacokinet 45:931.
-    https://doi.org/10.2165/00003088-200645090-00005 (the other CYP, and the gut)
+    https://doi.org/10.2165/00003088-200645090-00005 (CYP2C9, CYP2C19, CYP2D6, CYP2E1, and the gut)
     Upreti, Wahlstrom (2016). J Clin Pharmacol 56:266. https://doi.org/10.1002/jcph.585 (another reading:
-    CYP3A from 0.05 at birth, half-matured at 0.1 y, 1.7 at 2.5 y; CYP1A2 from 0.16, at 0.2 y, 1.5)
+    CYP3A from 0.05 at birth, 0.10 in Codaccioni's restatement, half-matured at 0.1 y, 1.7 at 2.5 y; CYP1A2
+    from 0.16, at 0.2 y, 1.5)
+    Review that restates Johnson and Upreti: Br J Clin Pharmacol (2021). https://doi.org/10.1111/bcp.14821
     Barter et al. (2008). Drug Metab Dispos 36:2405. https://doi.org/10.1124/dmd.108.021311 (MPPGL)
 """
 
@@ -32,6 +34,8 @@ ADULT = 35.0
 """The age at which the reference man of ICRP 89 stands [year]."""
 
 _DECLINE_ENDS = 18.0  # [ours] year
+_TURN = (2 * 0.00038 + math.sqrt((2 * 0.00038) ** 2 - 4 * 3 * 0.0000024 * 0.0158)) / (6 * 0.0000024)
+# year, where the cubic of MPPGL has its minimum
 
 
 class Profile(NamedTuple):
@@ -44,7 +48,9 @@ class Profile(NamedTuple):
     cap: float
 
 
-# As tabulated in the code of three paediatric models, which agree to rounding; CYP2C9 has two sources.
+# As tabulated in the code of three paediatric models, which agree to rounding. Johnson (2006) as restated in
+# the review confirms CYP2C9, CYP2C19 and CYP2D6; it has CYP2E1 from 0.086 at birth, to 1.074. CYP2B6, CYP2C8
+# and the UGT are in that code alone: their publication is [unconfirmed].
 HEPATIC: Mapping[str, Profile] = {
     "CYP1A2": Profile(0.24, 1.71, 0.36, 1.73, 3.0),
     "CYP2B6": Profile(0.277, 1.0, 1.537, 1.73, 25.0),
@@ -149,6 +155,3 @@ def microsomal_protein(age: Tensor | float) -> Tensor:
     """
     a = _years(age).clamp_max(_TURN)
     return 10.0 ** (1.407 + 0.0158 * a - 0.00038 * a**2 + 0.0000024 * a**3)
-
-
-_TURN = (2 * 0.00038 + math.sqrt((2 * 0.00038) ** 2 - 4 * 3 * 0.0000024 * 0.0158)) / (6 * 0.0000024)

@@ -26,14 +26,14 @@ from torch import Tensor
 from pbpk.checks import choose
 from pbpk.composition import Composition, composition
 from pbpk.compound import Compound
-from pbpk.ionisation import ionised, over_tissues
+from pbpk.ionisation import PH_PLASMA, ionised, over_tissues
 from pbpk.organs import ORGANS
 from pbpk.schmitt import schmitt, schmitt_pearce, schmitt_whole
 
 HAEMATOCRIT = 0.45
 """The haematocrit at which blood-to-plasma ratios are measured and these methods were published."""
 
-PH_CELL, PH_PLASMA, PH_BLOOD_CELL = 7.0, 7.4, 7.22  # Rodgers 2005
+PH_CELL, PH_BLOOD_CELL = 7.0, 7.22  # Rodgers 2005
 
 TISSUE: Mapping[str, str] = {
     **{organ: organ for organ in ORGANS},
@@ -46,6 +46,32 @@ TISSUE: Mapping[str, str] = {
 
 STAND_IN: Mapping[str, str] = {"gonads": "muscle", "pancreas": "gut"}
 """[ours] The tissue taken where a method's table lacks one: lean for lean, glandular for glandular."""
+
+
+def blood_to_plasma(compound: Compound, HCT: Tensor | float) -> Tensor:
+    r"""Computes the blood-to-plasma ratio in bodies whose haematocrit is not that of the measurement.
+
+    .. math:: BP(HCT) = 1 + HCT (f_u K_{cells} - 1), \qquad f_u K_{cells} = 1 + (BP - 1) / 0.45 \ge 0
+
+    :math:`f_u K_{cells}` is the ratio of the blood cells to plasma. A BP below 0.55, what blood without any
+    drug in its cells would have, counts as such: BP(HCT) is then 1 - HCT.
+
+    Arguments:
+        compound: The drug; its BP, with shape :math:`(*)`, is taken as measured at :data:`HAEMATOCRIT`.
+        HCT: The haematocrit of the bodies [1], with shape :math:`(*)`; NaN counts as :data:`HAEMATOCRIT`.
+
+    Returns:
+        The blood-to-plasma ratio [1], with shape :math:`(*)`; at :data:`HAEMATOCRIT`, the compound's own.
+
+    References:
+        Rodgers, Leahy, Rowland (2005), who write it as the blood cells' :math:`K_{pu}`.
+
+    >>> round(float(blood_to_plasma(Compound.load("warfarin-s"), 0.30)), 6)
+    0.7
+    """
+    BP, HCT = (torch.as_tensor(value, dtype=torch.float64) for value in (compound.BP, HCT))
+    cells = (1.0 + (BP - 1.0) / HAEMATOCRIT).clamp_min(0.0)
+    return 1.0 + torch.where(HCT.isnan(), HAEMATOCRIT, HCT) * (cells - 1.0)
 
 
 def _charged(pH: float, compound: Compound) -> Tensor:
@@ -196,7 +222,8 @@ def Kp(compound: Compound, species: str = "human", method: str = "rodgers-rowlan
     """Computes the tissue-to-plasma ratio of every organ.
 
     The parts of the gut share one composition, ``rest`` takes muscle's, and a tissue that the method's table
-    lacks takes another's (:data:`STAND_IN`). The entry of blood is the blood-to-plasma ratio.
+    lacks takes another's (:data:`STAND_IN`). The entry of blood is the blood-to-plasma ratio
+    as measured; :func:`blood_to_plasma` gives that of a body.
 
     Arguments:
         compound: The drug; its logP, fup and BP may be tensors with shape :math:`(*)`.

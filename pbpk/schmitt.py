@@ -19,9 +19,9 @@ from torch import Tensor
 
 from pbpk.composition import Composition, composition
 from pbpk.compound import Compound
-from pbpk.ionisation import ionised, over_tissues
+from pbpk.ionisation import PH_PLASMA, ionised, over_tissues
 
-PH_PLASMA = 7.4
+_CHARGED_LIPID = 0.001  # Schmitt 2008: what a charged molecule dissolves in lipid, of what a neutral one does
 
 
 def _charge(pH: Tensor | float, compound: Compound) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,13 +34,16 @@ def _charge(pH: Tensor | float, compound: Compound) -> tuple[Tensor, Tensor, Ten
     return 1.0 / total, cations / total, anions / total
 
 
-_CHARGED_LIPID = 0.001  # Schmitt 2008: what a charged molecule dissolves in lipid, of what a neutral one does
+def _lipophilic(pH: Tensor | float, compound: Compound) -> Tensor:
+    """Returns what dissolves in lipid, as a share of what an uncharged drug would."""
+    uncharged, cation, anion = _charge(pH, compound)
+    return uncharged + _CHARGED_LIPID * (cation + anion)
 
 
 def _cell(compound: Compound, tissue: Composition, K_NP: Tensor, fractions: Any) -> Tensor:
     """Returns Schmitt's cell-to-water ratio: water, lipids and protein, by charge at the tissue's pH."""
     uncharged, cation, anion = _charge(tissue["pH"], compound)
-    K_NL = 10.0 ** over_tissues(compound.logP) * (uncharged + _CHARGED_LIPID * (cation + anion))
+    K_NL = 10.0 ** over_tissues(compound.logP) * _lipophilic(tissue["pH"], compound)
     K_AP = K_NP * (uncharged + 20.0 * cation + 0.05 * anion)
     K_protein = 0.163 + 0.0221 * K_NP
     NL, NP, AP = fractions
@@ -51,7 +54,7 @@ def membrane_affinity(compound: Compound) -> Tensor:
     r"""Computes :math:`logMA`, the measured one or :math:`1.294 + 0.304 logP`.
 
     References:
-        Yun, Edginton (2013). Xenobiotica 43:839. https://doi.org/10.3109/00498254.2013.770182
+        Yun, Edginton (2013). Xenobiotica 43:839, as in httk.
     """
     if compound.logMA is not None:
         return torch.as_tensor(compound.logMA, dtype=torch.float64)
@@ -78,15 +81,10 @@ def schmitt(compound: Compound, tissue: Composition) -> Tensor:
     whole = tissue["cells"] + tissue["interstitium"]
     interstitium = tissue["interstitium"] / whole * (W + 0.37 * (1.0 / fup - W))
     lipids = [tissue["lipid"] * tissue[name] for name in ("NL", "NP", "AP")]
-    K_NP = 10.0 ** membrane_affinity(compound)[..., None]
+    K_NP = 10.0 ** over_tissues(membrane_affinity(compound))
     cells = tissue["cells"] / whole * _cell(compound, tissue, K_NP, lipids)
-    permeant = [_permeant(pH, compound) for pH in (PH_PLASMA, tissue["pH"])]
-    return fup * (interstitium + permeant[0] / permeant[1] * cells)
-
-
-def _permeant(pH: Tensor | float, compound: Compound) -> Tensor:
-    uncharged, cation, anion = _charge(pH, compound)
-    return uncharged + _CHARGED_LIPID * (cation + anion)
+    trap = _lipophilic(PH_PLASMA, compound) / _lipophilic(tissue["pH"], compound)
+    return fup * (interstitium + trap * cells)
 
 
 def schmitt_pearce(compound: Compound, tissue: Composition) -> Tensor:

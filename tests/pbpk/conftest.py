@@ -11,6 +11,15 @@ from pbpk.physiology import Physiology
 from pbpk.topology import Kinetics
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors lose time to a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def man() -> Physiology:
     """The reference man."""

@@ -133,6 +133,17 @@ def test_what_is_not_a_number_is_refused(tmp_path, value):
     assert "fup as" in refused(tmp_path, MINIMAL.replace("value = 0.1", f"value = {value}"))
 
 
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ('[enzymes.CYP3A4]\nshare = "all"\n', "enzymes.CYP3A4"),
+        ('[[in-vitro]]\nsystem = "microsomes"\nunit = "uL/min/mg"\nCLint = "fast"\n', "in-vitro.CLint"),
+    ],
+)
+def test_a_share_or_an_in_vitro_clearance_that_is_not_a_number_is_refused(tmp_path, more, names):
+    assert f"must give {names} as a number" in refused(tmp_path, MINIMAL + more)
+
+
 def test_a_file_that_is_not_toml_is_refused(tmp_path):
     assert "must be TOML" in refused(tmp_path, "fup: 0.1")
 

@@ -14,7 +14,7 @@ from pbpk.composition import composition
 from pbpk.compound import Compound
 from pbpk.ionisation import ionised
 from pbpk.organs import ORGANS, index, indices
-from pbpk.partition import METHODS, Kp, by_tissue
+from pbpk.partition import HAEMATOCRIT, METHODS, Kp, blood_to_plasma, by_tissue
 from pbpk.schmitt import schmitt_pearce
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "kp_golden_subset.csv"
@@ -206,3 +206,23 @@ def test_every_fact_of_the_composition_has_a_source():
     assert all(row["source"] and row["unit"] for row in rows)
     names = [(row["table"], row["species"], row["tissue"], row["quantity"]) for row in rows]
     assert len(set(names)) == len(names)
+
+
+@given(BP=st.floats(0.55, 3.0))
+def test_blood_to_plasma_is_the_measured_one_at_the_haematocrit_of_the_measurement(BP):
+    assert float(blood_to_plasma(drug(BP=BP), HAEMATOCRIT)) == pytest.approx(BP, rel=1e-12)
+    assert float(blood_to_plasma(drug(BP=BP), float("nan"))) == pytest.approx(BP, rel=1e-12)
+
+
+@given(BP=st.floats(0.1, 3.0), HCT=st.floats(0.0, 0.7))
+def test_blood_is_plasma_and_cells(BP, HCT):
+    cells = max(0.0, (BP - 0.55) / 0.45)  # to plasma
+    found = float(blood_to_plasma(drug(BP=BP), HCT))
+    assert found == pytest.approx((1.0 - HCT) + HCT * cells, rel=1e-12)
+    assert found >= (1.0 - HCT) * (1.0 - 1e-12)
+
+
+def test_blood_to_plasma_follows_each_body_and_each_drug():
+    HCT, BP = torch.tensor([0.30, 0.45, 0.53]).double(), torch.tensor([[0.55], [1.0], [1.45]]).double()
+    by_hand = torch.tensor([[0.70, 0.55, 0.47], [1.0, 1.0, 1.0], [1.30, 1.45, 1.53]]).double()
+    assert torch.allclose(blood_to_plasma(drug(BP=BP), HCT), by_hand, rtol=1e-6, atol=0.0)

@@ -1,0 +1,206 @@
+"""Simulation: bodies, a drug, doses and times -> :class:`~pbpk.simulation.Simulation`.
+
+An engine is chosen and the batch is solved in chunks. An output at the time of a dose is the state before the
+dose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbpk import linear, stiff
+from pbpk.checks import choose
+from pbpk.compound import Compound
+from pbpk.graph import GRAPHS, WHOLE_BODY, OrganGraph
+from pbpk.physiology import Cohort, Physiology
+from pbpk.regimen import Regimen, Schedule
+from pbpk.simulation import IMPOSSIBLE, SOLVED, STATUS, Simulation
+from pbpk.topology import Kinetics, System, assemble, kinetics
+
+__all__ = ["ENGINES", "Simulation", "simulate"]
+
+ENGINES: tuple[str, ...] = ("auto", "linear", "stiff")
+CHUNK = {"linear": 256, "stiff": 4096}
+"""Bodies solved together: small matrices want to stay in the cache, long rows want to be long."""
+
+Progress = Callable[[int, int], None]
+
+
+def simulate(
+    cohort: Cohort | Physiology,
+    compound: Compound | Kinetics | str,
+    regimen: Regimen | str,
+    times: Sequence[float] | Tensor,
+    *,
+    graph: OrganGraph | str = WHOLE_BODY,
+    engine: str = "auto",
+    clearance: str = "observed",
+    Kp_method: str = "rodgers-rowland",
+    keep: Sequence[str] | None = None,
+    rtol: float = 1e-6,
+    throw: bool = True,
+    chunk: int | None = None,
+    progress: Progress | None = None,
+) -> Simulation:
+    """Simulates a drug in a batch of bodies; differentiable in the bodies, the kinetics and the amounts.
+
+    Arguments:
+        cohort: The bodies, with shape :math:`(*)`.
+        compound: A compound, the name or file of one, or its :class:`~pbpk.topology.Kinetics` in these
+            bodies.
+        regimen: What is given, or its text.
+        times: The output times [h], not negative and ascending, with shape :math:`(T)`.
+        graph: The organ graph, or the name of one of :data:`pbpk.graph.GRAPHS`.
+        engine: ``"linear"`` (exact), ``"stiff"`` (adaptive), or ``"auto"``: linear unless an enzyme
+            saturates.
+        clearance: ``"observed"`` or ``"in-vitro"``, see :func:`pbpk.clearance.hepatic_intrinsic`.
+        Kp_method: One of :data:`pbpk.partition.METHODS`.
+        keep: The states to keep, all by default; ``["venous"]`` is enough for plasma, and a million bodies
+            then fit in memory.
+        rtol: The relative tolerance of the stiff engine.
+        throw: Raise if a body cannot be solved; otherwise its amounts are NaN and its status says why.
+        chunk: How many bodies are solved together.
+        progress: Called with (bodies done, bodies in all) after each chunk.
+
+    Returns:
+        The simulation.
+
+    Raises:
+        ValueError: If an argument is not as described, or a body's parameters are impossible.
+        ArithmeticError: If the engine fails for a body.
+
+    >>> from pbpk.bodies import reference_body
+    >>> simulation = simulate(reference_body("human"), "midazolam", "7.5 mg po", [0.0, 0.5, 1.0, 24.0])
+    >>> simulation.concentration("plasma").shape
+    torch.Size([4])
+    """
+    bodies, ids = _bodies(cohort)
+    plan = Regimen.parse(regimen) if isinstance(regimen, str) else regimen
+    if not plan.doses:
+        raise ValueError("regimen must have at least one dose, but is empty. Write it like '7.5 mg po'.")
+    if isinstance(graph, str):
+        graph = GRAPHS[choose("graph", graph, GRAPHS)]
+    time = _checked_times(times).to(bodies.BW)
+    drug = _kinetics(compound, bodies, Kp_method, clearance)
+    engine = _chosen(engine, drug)
+
+    system = assemble(graph, bodies, drug)
+    dose = plan.amounts(bodies.BW)
+    possible = _possible(system, ids, throw)
+    kept = tuple(choose("keep", state, system.states) for state in keep or system.states)
+    amount, status = _solve(
+        system.flat(),
+        plan.schedule(time),
+        dose.reshape(bodies.shape.numel(), -1),
+        possible.reshape(-1),
+        [system.states.index(state) for state in kept],
+        (engine, rtol, chunk or CHUNK[engine], progress),
+    )
+    if throw:
+        _raise_for(status, ids)
+    return Simulation(
+        time=time,
+        amount=amount.reshape(*bodies.shape, len(time), len(kept)),
+        status=status.reshape(bodies.shape),
+        states=kept,
+        system=system,
+        regimen=plan,
+        dose=dose,
+        id=ids,
+        engine=engine,
+        rtol=rtol,
+    )
+
+
+def _bodies(cohort: Cohort | Physiology) -> tuple[Physiology, np.ndarray]:
+    if isinstance(cohort, Cohort):
+        return cohort.physiology, cohort.id
+    names = [str(number) for number in range(1, cohort.shape.numel() + 1)]
+    return cohort, np.array(names, dtype=object).reshape(tuple(cohort.shape))
+
+
+def _kinetics(compound: Any, bodies: Physiology, Kp_method: str, clearance: str) -> Kinetics:
+    if isinstance(compound, Kinetics):
+        return compound
+    if not isinstance(compound, Compound):
+        compound = Compound.load(compound)
+    return kinetics(compound, bodies, Kp_method, clearance)
+
+
+def _chosen(engine: str, drug: Kinetics) -> str:
+    choose("engine", engine, ENGINES)
+    if engine == "linear" and drug.saturable:
+        raise ValueError("engine must be 'stiff' or 'auto' for saturable enzymes, but is 'linear'.")
+    return {True: "stiff", False: "linear"}[drug.saturable] if engine == "auto" else engine
+
+
+def _checked_times(times: Sequence[float] | Tensor) -> Tensor:
+    """Returns the output times as a tensor, checked."""
+    time = torch.as_tensor(times, dtype=torch.float64)
+    if time.ndim != 1 or not len(time):
+        raise ValueError(f"times must be a list of at least one time, but has shape {tuple(time.shape)}.")
+    wrong = ~torch.isfinite(time) | (time < 0)
+    if bool(wrong.any()):
+        raise ValueError(f"times must be finite and not negative [h], but hold {float(time[wrong][0]):g}.")
+    falls = torch.diff(time) <= 0
+    if bool(falls.any()):
+        at = int(falls.int().argmax())
+        raise ValueError(
+            f"times must ascend, but {float(time[at + 1]):g} h follows {float(time[at]):g} h. Sort them."
+        )
+    return time
+
+
+def _possible(system: System, ids: np.ndarray, throw: bool) -> Tensor:
+    """Returns which bodies can be solved; raises for the first that cannot."""
+    possible = torch.ones(system.shape, dtype=torch.bool, device=system.rate.device)
+    for reason, mask in system.fault.items():
+        if throw:
+            first = int(mask.reshape(-1).int().argmax())
+            raise ValueError(
+                f"every body must have possible parameters, but in body {ids.flat[first]!r} {reason} "
+                f"({int(mask.sum())} of {mask.numel()} bodies). Correct or remove it."
+            )
+        possible = possible & ~mask
+    return possible
+
+
+def _raise_for(status: Tensor, ids: np.ndarray) -> None:
+    failed = (status != SOLVED).nonzero().squeeze(-1)
+    if len(failed):
+        first = int(failed[0])
+        raise ArithmeticError(
+            f"every body must be solved, but {len(failed)} of {len(status)} were not, "
+            f"the first is {ids.flat[first]!r}: {STATUS[int(status[first])]}."
+        )
+
+
+def _solve(
+    system: System,
+    schedule: Schedule,
+    dose: Tensor,
+    possible: Tensor,
+    kept: list[int],
+    settings: tuple[str, float, int, Progress | None],
+) -> tuple[Tensor, Tensor]:
+    """Solves the possible bodies chunk by chunk; returns the kept amounts (B, T, s) and the status (B)."""
+    engine, rtol, chunk, progress = settings
+    status = torch.where(possible, SOLVED, IMPOSSIBLE)
+    amount = dose.new_full((len(status), len(schedule.output), len(kept)), math.nan)
+    for part in possible.nonzero().squeeze(-1).split(chunk):
+        if not len(part):
+            continue
+        if engine == "linear":
+            x = linear.solve(system[part], schedule, dose[part])
+        else:
+            x, status[part] = stiff.solve(system[part], schedule, dose[part], rtol=rtol, atol=1e-3 * rtol)
+        amount[part] = x[..., kept]
+        if progress:
+            progress(int(part[-1]) + 1, len(status))
+    return amount, status
