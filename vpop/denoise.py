@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from pbpk.physiology import RACES
 
+_LOG_SIGMA_MEAN, _LOG_SIGMA_SD = -0.7, 1.5
 _AGE_CENTRES = (-3.0, -2.0, -1.0, 0.0, 1.0, 1.6, 2.1, 2.5, 2.9, 3.3, 3.7, 4.1, 4.4)  # ln years
 
 
@@ -59,6 +60,8 @@ class Denoiser(nn.Module):
         width: The width of the hidden layers.
         depth: The number of residual blocks.
     """
+
+    frequencies: Tensor
 
     def __init__(self, coordinates: int, width: int = 192, depth: int = 3) -> None:
         super().__init__()
@@ -129,10 +132,11 @@ def loss(
         The mean over the coordinates that are present and not given, with shape :math:`()`.
 
     References:
-        Karras et al. (2022), table 1: :math:`\ln\sigma \sim N(-1.2, 1.2^2)` and
-        :math:`\lambda = (1+\sigma^2)/\sigma^2`.
+        Karras et al. (2022), table 1: :math:`\lambda = (1+\sigma^2)/\sigma^2`. Their
+        :math:`\ln\sigma \sim N(-1.2, 1.2^2)` is for images; a table has no fine detail, and what people are
+        on average is settled at high noise, so [ours] :math:`N(-0.7, 1.5^2)`.
     """
-    sigma = torch.exp(1.2 * torch.randn(len(clean), 1, generator=generator) - 1.2)
+    sigma = torch.exp(_LOG_SIGMA_SD * torch.randn(len(clean), 1, generator=generator) + _LOG_SIGMA_MEAN)
     known = random_known((clean.shape[0], clean.shape[1]), generator) * present
     noise = torch.randn(clean.shape, generator=generator) * sigma
     estimate = denoiser(torch.where(known > 0, clean, clean + noise), sigma, people, known)

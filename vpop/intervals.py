@@ -47,22 +47,48 @@ class Interval(NamedTuple):
     spread: Tensor
 
     @classmethod
-    def between(cls, lower: Tensor, upper: Tensor) -> Interval:
-        """Returns the interval whose centre is the geometric mean of its bounds, six spreads wide."""
-        lower, upper = torch.broadcast_tensors(lower, upper)
-        low, high = torch.log(lower), torch.log(upper)
-        return cls(lower, upper, (low + high) / 2, (high - low) / 6)
+    def around(
+        cls, typical: Tensor, bounds: tuple[Tensor, Tensor], spread: Tensor | float = 0.25
+    ) -> Interval:
+        """Returns the interval between two bounds with the score centred on a typical value."""
+        lower, upper = bounds
+        centre = torch.log(typical).expand_as(lower)
+        return cls(lower, upper, centre, torch.as_tensor(spread).to(lower).expand_as(lower))
 
     def within(self, lower: Tensor, upper: Tensor) -> Interval:
         """Returns the interval cut to tighter bounds, with the scores unchanged."""
         return self._replace(lower=torch.maximum(self.lower, lower), upper=torch.minimum(self.upper, upper))
 
+    def inside(self) -> Interval:
+        """Returns the interval with its bounds drawn together by the margin."""
+        return self._replace(lower=self.lower * (1 + MARGIN), upper=self.upper * (1 - MARGIN))
 
-def _scores(interval: Interval) -> tuple[Tensor, Tensor]:
-    """Returns the scores of the two bounds, drawn together by the margin."""
-    low = torch.log(interval.lower) + MARGIN
-    high = torch.log(interval.upper) - MARGIN
-    return (low - interval.centre) / interval.spread, (high - interval.centre) / interval.spread
+
+def _tail(interval: Interval) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the scores of the two bounds and a sign, mirrored into the lower tail.
+
+    There float64 resolves every probability, however far from the centre the interval lies.
+    """
+    low = (torch.log(interval.lower) - interval.centre) / interval.spread
+    high = (torch.log(interval.upper) - interval.centre) / interval.spread
+    sign = torch.where(low + high > 0, -1.0, 1.0).to(low)
+    return torch.where(sign > 0, low, -high), torch.where(sign > 0, high, -low), sign
+
+
+def _encode(value: Tensor, interval: Interval) -> Tensor:
+    first, last, sign = _tail(interval)
+    score = sign * (torch.log(value) - interval.centre) / interval.spread
+    share = (ndtr(score) - ndtr(first)) / (ndtr(last) - ndtr(first))
+    rest = (ndtr(last) - ndtr(score)) / (ndtr(last) - ndtr(first))
+    return sign * torch.where(share < 0.5, ndtri(share), -ndtri(rest))
+
+
+def _decode(free: Tensor, interval: Interval) -> Tensor:
+    first, last, sign = _tail(interval)
+    free = free * sign
+    score = ndtri(ndtr(first) * ndtr(-free) + ndtr(last) * ndtr(free))
+    score = torch.minimum(torch.maximum(score, first), last) * sign
+    return torch.exp(interval.centre + interval.spread * score)
 
 
 def encode(value: Tensor, interval: Interval) -> Tensor:
@@ -75,20 +101,11 @@ def encode(value: Tensor, interval: Interval) -> Tensor:
     Returns:
         The free numbers, with shape :math:`(*)`; not finite where a value is outside its interval.
 
-    >>> wide = Interval.between(torch.tensor(1.0).double(), torch.tensor(4.0).double())
-    >>> bool(encode(torch.tensor(2.0).double(), wide).abs() < 1e-12)
+    >>> one, two, four = torch.tensor([1.0, 2.0, 4.0]).double()
+    >>> bool(encode(two, Interval.around(two, (one, four))).abs() < 1e-6)
     True
     """
-    low, high = _scores(interval)
-    score = (torch.log(value) - interval.centre) / interval.spread
-    # The mirror image keeps every probability in the lower tail, where float64 resolves it.
-    sign = torch.where(low + high > 0, -1.0, 1.0).to(score.dtype)
-    first = torch.where(sign > 0, low, -high)
-    last = torch.where(sign > 0, high, -low)
-    score = score * sign
-    share = (ndtr(score) - ndtr(first)) / (ndtr(last) - ndtr(first))
-    rest = (ndtr(last) - ndtr(score)) / (ndtr(last) - ndtr(first))
-    return sign * torch.where(share < 0.5, ndtri(share), -ndtri(rest))
+    return _encode(value, interval.inside())
 
 
 def decode(free: Tensor, interval: Interval) -> Tensor:
@@ -101,14 +118,7 @@ def decode(free: Tensor, interval: Interval) -> Tensor:
     Returns:
         The values, with shape :math:`(*)`.
     """
-    low, high = _scores(interval)
-    sign = torch.where(low + high > 0, -1.0, 1.0).to(free.dtype)
-    first = torch.where(sign > 0, low, -high)
-    last = torch.where(sign > 0, high, -low)
-    free = free * sign
-    score = ndtri(ndtr(first) * ndtr(-free) + ndtr(last) * ndtr(free))
-    score = torch.minimum(torch.maximum(score, first), last) * sign
-    return torch.exp(interval.centre + interval.spread * score)
+    return _decode(free, interval.inside())
 
 
 def _later(bounds: Tensor) -> Tensor:
@@ -133,10 +143,11 @@ def split(free: Tensor, total: Tensor, parts: Interval) -> Tensor:
     Returns:
         The parts, with shape :math:`(*, k)`.
     """
+    parts = parts.inside()
     later = _later(parts.lower), _later(parts.upper)
     left, values = total, []
     for i in range(parts.lower.shape[-1] - 1):
-        values.append(decode(free[..., i], _moving(parts, i, left, later)))
+        values.append(_decode(free[..., i], _moving(parts, i, left, later)))
         left = left - values[-1]
     return torch.stack([*values, left], dim=-1)
 
@@ -151,10 +162,11 @@ def join(values: Tensor, parts: Interval) -> Tensor:
     Returns:
         The free numbers of all parts but the last, with shape :math:`(*, k-1)`.
     """
+    parts = parts.inside()
     later = _later(parts.lower), _later(parts.upper)
     left, free = values.sum(-1), []
     for i in range(values.shape[-1] - 1):
-        free.append(encode(values[..., i], _moving(parts, i, left, later)))
+        free.append(_encode(values[..., i], _moving(parts, i, left, later)))
         left = left - values[..., i]
     return torch.stack(free, dim=-1)
 
@@ -166,6 +178,7 @@ def infeasible(total: Tensor, parts: Interval) -> Tensor:
         total: The whole, with shape :math:`(*)`.
         parts: The intervals, with fields of shape :math:`(*, k)`.
     """
-    too_small = total < parts.lower.sum(-1) * (1 + MARGIN)
-    too_large = total > parts.upper.sum(-1) * (1 - MARGIN)
+    parts = parts.inside()
+    too_small = total < parts.lower.sum(-1)
+    too_large = total > parts.upper.sum(-1)
     return too_large.to(torch.int8) - too_small.to(torch.int8)

@@ -85,7 +85,7 @@ class Marginals:
             quantiles = weighted_quantiles(column[known], weights[known], probabilities)
             # Ties (a haematocrit is rounded to 0.1 %) would make the map flat: tilt it by a trifle.
             span = (quantiles[-1] - quantiles[0]).clamp(min=1e-6)
-            columns.append(quantiles + 1e-4 * span * torch.linspace(0, 1, knots).to(quantiles))
+            columns.append(quantiles + 1e-5 * span * torch.linspace(0, 1, knots).to(quantiles))
         return cls(torch.stack(columns))
 
     @staticmethod

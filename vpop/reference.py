@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("sex", "race", "age", "height", "BW", "HCT", "SCR", "weight")
 OLDEST = 80.0
+_BY_MONTH = 20.0  # years; younger people's ages are known to the month
 _WHO_LAWS = ("C09", "C10", "C11")  # the laws that speak of who people are, not of what is inside them
 _UNLAWFUL = "outside the laws " + ", ".join(_WHO_LAWS)
 _TABLE = (
@@ -159,7 +160,29 @@ def people(frame: pd.DataFrame) -> People:
     )
 
 
-def load_reference(path: str | Path, seed: int = 0, layer: str = "literature") -> tuple[Cohort, Tensor]:
+def undo_rounding(who: People, generator: torch.Generator) -> People:
+    """Draws what a survey rounds away: the day within the month or year, and the digits after the last.
+
+    A model that learnt the rounded values would learn the grid. A value that was on a bound of C09-C11 may
+    cross it: who does is not lawful and left out. 80 stays 80: it stands for all who are older.
+    """
+
+    def spread(value: Tensor, step: float) -> Tensor:
+        noise = torch.rand(len(who), generator=generator, dtype=torch.float64) - 0.5
+        return value + step * noise
+
+    years = torch.where(who.age < _BY_MONTH, 1.0 / 12.0, 1.0)
+    within = years * (torch.rand(len(who), generator=generator, dtype=torch.float64) - 0.5)
+    age = torch.where(who.age >= OLDEST, OLDEST, who.age + within)
+    return People(
+        who.sex, age, spread(who.height, 0.1), spread(who.BW, 0.1), who.race,
+        spread(who.HCT, 0.001), spread(who.SCR, 0.01),
+    )  # fmt: skip
+
+
+def load_reference(
+    path: str | Path, seed: int = 0, layer: str = "literature", copies: int = 4
+) -> tuple[Cohort, Tensor]:
     """Loads a reference population to learn from: complete, lawful bodies and their weights.
 
     Arguments:
@@ -167,6 +190,8 @@ def load_reference(path: str | Path, seed: int = 0, layer: str = "literature") -
             bodies; or a cohort file, taken as it is, each body with weight 1.
         seed: The seed of the organ layer.
         layer: The organ layer's name.
+        copies: How many bodies are put into each person of a survey, each with its own inside and its own
+            rounded-away digits; a cohort file is taken once.
 
     Returns:
         The cohort, and the weights with shape :math:`(n)`.
@@ -183,16 +208,25 @@ def load_reference(path: str | Path, seed: int = 0, layer: str = "literature") -
         return cohort, torch.ones(len(cohort), dtype=torch.float64)
     frame = load_nhanes_xpt(path) if path.is_dir() else load_nhanes(path)
     generator = torch.Generator().manual_seed(seed)
-    bodies, lawful = draw_lawful(people(frame), generator, layer)
-    kept = lawful.numpy()
+    who, weight = people(frame), torch.tensor(frame["weight"].to_numpy(), dtype=torch.float64)
+    drawn = [draw_lawful(undo_rounding(who, generator), generator, layer) for _ in range(copies)]
+    bodies = [inside[lawful] for inside, lawful in drawn]
+    tensors = {name: torch.cat([getattr(b, name) for b in bodies]) for name in bodies[0].tensors()}
+    names = frame.index.to_numpy().astype(str)
+    ids = [np.char.add(names[lawful.numpy()], f"-{copy}") for copy, (_, lawful) in enumerate(drawn, start=1)]
     provenance: dict[str, Any] = {
         "generator": f"vpop.organ_layer, layer {layer}",
         "reference": "NHANES (CDC/NCHS): sex, race, age, height, weight, haematocrit, creatinine",
         "seed": seed,
-        "removed": {**frame.attrs["removed"], "no lawful body found": int((~kept).sum())},
+        "people": len(who),
+        "copies": copies,
+        "removed": {
+            **frame.attrs["removed"],
+            "no lawful body found": sum(int((~ok).sum()) for _, ok in drawn),
+        },
     }
-    cohort = Cohort(bodies[lawful], frame.index.to_numpy()[kept].astype(str), provenance)
-    return cohort, torch.tensor(frame["weight"].to_numpy()[kept], dtype=torch.float64)
+    cohort = Cohort(Physiology("human", **tensors), np.concatenate(ids), provenance)
+    return cohort, torch.cat([weight[lawful] for _, lawful in drawn])
 
 
 def _is_nhanes(path: Path) -> bool:

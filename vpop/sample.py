@@ -15,7 +15,7 @@ from torch import Tensor
 STEPS = 20
 
 
-def noise_levels(steps: int, smallest: float = 0.005, largest: float = 40.0) -> Tensor:
+def noise_levels(steps: int, smallest: float = 0.02, largest: float = 20.0) -> Tensor:
     r"""Returns the falling noise levels :math:`(\sigma_{max}^{1/7} + \ldots)^7`, with shape ``(steps,)``.
 
     References:

@@ -86,6 +86,11 @@ class Where:
             hint = "use '==' to compare" if "=" in text else _EXAMPLE
             raise ValueError(f"where must be a comparison, but {text!r} cannot be read; {hint}.") from None
         _check(tree, list(columns), text)
+        for part in ast.walk(tree):
+            if isinstance(part, ast.Compare) and not any(isinstance(n, ast.Name) for n in ast.walk(part)):
+                raise ValueError(
+                    f"where must compare a column, but {ast.unparse(part)!r} names none; {_EXAMPLE}."
+                )
         if not isinstance(tree, ast.BoolOp | ast.Compare | ast.UnaryOp):
             raise ValueError(f"where must be a comparison, but is {text!r}; {_EXAMPLE}.")
         return cls(text, tree)
@@ -156,8 +161,10 @@ class Where:
 
 def _refuse(bound: Bound, span: Range) -> None:
     wish = f"{bound.column} {bound.comparison} {bound.value:g}"
-    inside = span.lower <= float(bound.value) <= span.upper
-    if inside:
+    value = float(bound.value)
+    alone = {"<": span.lower < value, "<=": span.lower <= value, ">": value < span.upper}
+    alone |= {">=": value <= span.upper, "==": span.lower <= value <= span.upper}
+    if alone[bound.comparison]:
         raise ValueError(f"where must be possible, but '{wish}' contradicts the rest of the request.")
     raise ValueError(
         f"where must be possible, but '{wish}' is not: {bound.column} lies in "
@@ -219,8 +226,12 @@ def _constant(node: ast.expr) -> float | str | None:
     """Returns the value of a node without columns, or None where it has any."""
     if any(isinstance(child, ast.Name) for child in ast.walk(node)):
         return None
-    value = _evaluate(node, {})
-    return value if isinstance(value, str) else float(value)
+    try:
+        with np.errstate(all="ignore"):
+            value = _evaluate(node, {})
+            return value if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):  # text in arithmetic: holds() says so
+        return None
 
 
 def _bounds(tree: ast.expr) -> list[Bound]:

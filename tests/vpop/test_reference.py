@@ -82,11 +82,11 @@ def test_people_are_the_rows_in_order(nhanes):
 
 
 def test_reference_is_lawful_bodies_with_the_weights_of_their_people(nhanes):
-    cohort, weights = load_reference(nhanes, seed=3)
-    assert cohort.id.tolist() == ["1", "2", "3", "4"]
+    cohort, weights = load_reference(nhanes, seed=3, copies=1)
+    assert cohort.id.tolist() == ["1-1", "2-1", "3-1", "4-1"]
     assert weights.tolist() == [20000.0, 5000.0, 3000.0, 7000.0]
     assert violations(cohort).rate == 0.0
-    assert cohort.physiology.BW.tolist() == [80.0, 70.0, 7.3, 26.0]
+    assert cohort.physiology.BW.tolist() == pytest.approx([80.0, 70.0, 7.3, 26.0], abs=0.05)
     assert cohort.provenance["seed"] == 3
     assert cohort.provenance["removed"]["no height or weight"] == 1
 
@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_reference(nhanes):
 def test_a_cohort_file_is_a_reference_with_equal_weights(nhanes, tmp_path):
     from pbpk.io import save_cohort
 
-    cohort, _ = load_reference(nhanes)
+    cohort, _ = load_reference(nhanes, copies=1)
     save_cohort(cohort, tmp_path / "cohort.csv")
     again, weights = load_reference(tmp_path / "cohort.csv")
     assert torch.equal(again.physiology.M, cohort.physiology.M)
@@ -262,9 +262,19 @@ def test_a_person_who_comes_twice_is_refused(tmp_path):
 
 
 def test_a_folder_of_cdc_files_is_a_reference(tmp_path):
-    cohort, weights = load_reference(cycle(tmp_path))
-    assert cohort.id.tolist() == ["11", "12", "13", "14"]
+    cohort, weights = load_reference(cycle(tmp_path), copies=1)
+    assert cohort.id.tolist() == ["11-1", "12-1", "13-1", "14-1"]
     assert weights.tolist() == pytest.approx([30000.0, 10000.0, 4000.0, 5000.0])
+
+
+def test_copies_are_other_bodies_of_the_same_people_within_the_survey_s_rounding(nhanes):
+    cohort, weights = load_reference(nhanes, copies=3)
+    body, people = cohort.physiology, len(cohort) // 3
+    assert weights.tolist() == weights[:people].tolist() * 3
+    for value, step in ((body.height, 0.1), (body.BW, 0.1)):
+        value = value.reshape(3, people)
+        assert 0 < (value.amax(0) - value.amin(0)).max() <= step
+    assert (body.mass("liver").reshape(3, people).std(0) > 0).all()
 
 
 @pytest.mark.data

@@ -1,0 +1,146 @@
+"""The model on a small problem, the shipped weights, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pbpk.laws import violations
+from pbpk.physiology import Cohort
+from vpop.coordinates import Impossible
+from vpop.pcdm import PCDM, Training
+
+
+@pytest.fixture(scope="module")
+def shipped() -> PCDM:
+    return PCDM.load()
+
+
+def same(a: Cohort, b: Cohort) -> bool:
+    first, second = a.physiology.tensors(), b.physiology.tensors()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_no_one_of_two_thousand_people_breaks_a_law(shipped):
+    assert violations(shipped.sample(2000, seed=3)).rate == 0.0
+
+
+def test_the_same_seed_gives_the_same_people_and_another_seed_others(shipped):
+    assert same(shipped.sample(20, seed=5), shipped.sample(20, seed=5))
+    assert not same(shipped.sample(20, seed=5), shipped.sample(20, seed=6))
+
+
+def test_a_larger_cohort_begins_with_the_smaller(shipped):
+    assert same(shipped.sample(1100, seed=1)[:10], shipped.sample(10, seed=1))
+
+
+def test_a_request_is_met_by_everyone(shipped):
+    body = shipped.sample(60, seed=1, age=(20, 70), where="BMI >= 30 and sex == 'F'").physiology
+    assert body.BMI.min() >= 30 and body.sex.max() == 0
+    assert body.age.min() >= 20 and body.age.max() <= 70
+
+
+def test_the_ordinary_man_whom_others_refuse_exists(shipped):
+    """A man of 33 y, 58 kg, 175 cm: open-systems-pharmacology PK-Sim issue 3355."""
+    body = shipped.sample(30, sex="M", given={"age": 33, "BW": 58, "height": 175}).physiology
+    assert body.BW.eq(58).all() and (body.height == 175).all() and (body.age == 33).all()
+    assert violations(Cohort(body, np.arange(30).astype(str))).rate == 0.0
+
+
+def test_conditioning_moves_what_depends_on_it(shipped):
+    """Livers of the tall and heavy are larger: the condition reaches the inside."""
+    small = shipped.sample(200, sex="M", given={"age": 40, "BW": 60, "height": 165})
+    large = shipped.sample(200, sex="M", given={"age": 40, "BW": 110, "height": 190})
+    assert large.physiology.mass("liver").mean() > 1.15 * small.physiology.mass("liver").mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"given": {"age": 30, "height": 180, "BW": 16.2}}, "laws C09 and C10"),
+        ({"given": {"age": 30, "HCT": 45}}, "law C08"),
+        ({"where": "age < 5 and M_liver > 3"}, "by none of"),
+    ],
+)
+def test_an_impossible_request_names_what_forbids_it(shipped, arguments, words, monkeypatch):
+    monkeypatch.setattr("vpop.pcdm.PATIENCE", 2)
+    with pytest.raises(Impossible, match=words):
+        shipped.sample(5, **arguments)
+
+
+@pytest.fixture(scope="module")
+def fitted(shipped) -> PCDM:
+    """A small model fitted to people drawn by the shipped one, all of them adults."""
+    teacher = shipped.sample(3000, seed=11, age=(20, 60))
+    training = Training(1500, batch=128, rate=6e-3, memory=0.99, calibration=4000)
+    return PCDM(width=64, depth=2, training=training).fit(teacher)
+
+
+def test_fit_recovers_the_population_it_was_given(shipped, fitted):
+    real = shipped.sample(3000, seed=12, age=(20, 60)).physiology
+    ours = fitted.sample(3000, seed=1, age=(20, 60)).physiology
+    for sex in (0.0, 1.0):
+        for name in ("height", "BMI", "CO", "GFR"):
+            a, b = (getattr(body, name)[body.sex == sex].log() for body in (real, ours))
+            quartiles = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+            (a1, a2, a3), (b1, b2, b3) = a.quantile(quartiles), b.quantile(quartiles)
+            assert abs(a2 - b2) < 0.1 * (a3 - a1), name
+            assert abs((b3 - b1) / (a3 - a1) - 1) < 0.15, name
+    weights = [
+        np.log([b.BW.numpy(), b.mass("liver").numpy(), b.mass("adipose").numpy()]) for b in (real, ours)
+    ]
+    first, second = (np.corrcoef(w) for w in weights)
+    assert np.abs(first - second).max() < 0.1
+
+
+def test_a_saved_model_draws_the_same_people(fitted, tmp_path):
+    fitted.save(tmp_path / "m.safetensors")
+    assert same(PCDM.load(tmp_path / "m.safetensors").sample(5, age=(20, 60)), fitted.sample(5, age=(20, 60)))
+
+
+def test_a_fit_to_a_handful_of_people_is_refused(shipped):
+    with pytest.raises(ValueError, match="at least 50"):
+        PCDM().fit(shipped.sample(20))
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(path):
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+def tampered(path):
+    with safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["marginals"][0, 0] = float("nan")
+    save_file(tensors, path, header)
+
+
+def of_another_version(path):
+    with safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header["format"] = "vpop-pcdm-0"
+    save_file(tensors, path, header)
+
+
+@pytest.mark.parametrize("damage", [truncated, foreign, tampered, of_another_version])
+def test_a_damaged_or_foreign_weights_file_is_refused_in_one_line(fitted, tmp_path, damage):
+    path = tmp_path / "m.safetensors"
+    fitted.save(path)
+    damage(path)
+    with pytest.raises(ValueError, match=r"^weights must") as error:
+        PCDM.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_card_beside_the_weights_is_the_one_inside(shipped):
+    from importlib import resources
+
+    card = json.loads((resources.files("vpop") / "data" / "pcdm.json").read_text())
+    assert card["bodies"] == shipped.card["bodies"]
+    assert card["sha256"] == shipped.card["sha256"]

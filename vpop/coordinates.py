@@ -1,0 +1,240 @@
+r"""Constraint coordinates: lawful bodies and :math:`\mathbb R^d` in one-to-one correspondence.
+
+A body is written down in an order in which each quantity is bounded by those before it: sex, race, age;
+height, body-mass index, haematocrit, creatinine; cardiac output; masses; flows; filtration; fat and bone
+mineral. Each bounded quantity becomes one free number (:mod:`vpop.intervals`), and parts of a whole close
+on it exactly. Any vector of free numbers is therefore a body that breaks no law, and every such body has
+its vector. No column that is a function of others is a coordinate.
+
+The scores are centred on law tables and round textbook shares, never on the regressions of an organ
+layer, so that the coordinates flatter no layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pbpk.organs import ORGANS, PORTAL, indices
+from pbpk.physiology import Physiology
+from vpop import intervals, limits
+from vpop.growth import Growth
+from vpop.intervals import Interval
+from vpop.limits import FLOW_ORDER, MASS_ORDER
+
+WHO = ("height", "BMI", "HCT", "SCR")
+NAMES = (
+    *WHO,
+    "CO",
+    *(f"M_{organ}" for organ in MASS_ORDER[:-1]),
+    *(f"Q_{organ}" for organ in FLOW_ORDER[:-1]),
+    *(f"Q_{organ}:artery" for organ in PORTAL),
+    "GFR",
+    "FAT",
+    "BMC",
+)
+GIVEN = ("height", "BMI", "BW", "HCT", "SCR")  # what can be asked for beside sex, race and age
+LAWS_OF = {"height": ("C11",), "BMI": ("C09", "C10"), "HCT": ("C08",)}
+_LAWS_OF_OUTPUT = ("C05", "C06", "C07")
+_TYPICAL_CI = 3.2  # L/min/m2, between the laws C05 and C06
+_L_PER_H = 60.0  # L/min in L/h
+
+
+class Impossible(ValueError):
+    """A request that no lawful body can meet."""
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The correspondence, with the growth charts on which height, BMI, haematocrit and creatinine stand.
+
+    Attributes:
+        charts: The growth chart of each of :data:`WHO`.
+        youngest: The age [year] from which creatinine was known; below it a body has none (NaN).
+    """
+
+    charts: Mapping[str, Growth]
+    youngest: float = 0.0
+
+    @classmethod
+    def fit(cls, people: Physiology, weights: Tensor) -> Coordinates:
+        """Learns the growth charts from people of shape (n,) with weights of shape (n,)."""
+        charts = {name: Growth.fit(_column(people, name), people.sex, people.age, weights) for name in WHO}
+        tested = torch.isfinite(_column(people, "SCR"))
+        youngest = float(people.age[tested].min()) if bool(tested.any()) else math.inf
+        return cls(charts, youngest)
+
+    def encode(self, bodies: Physiology) -> Tensor:
+        """Maps bodies to free numbers.
+
+        Arguments:
+            bodies: Bodies with batch shape :math:`(n)`.
+
+        Returns:
+            The free numbers, with shape :math:`(n, d)` in the order of :data:`NAMES`; NaN where a value is
+            missing, and not finite where a body breaks a law.
+        """
+        who = [self._encode_who(name, _column(bodies, name), bodies) for name in WHO]
+        output = intervals.encode(bodies.CO / (_L_PER_H * bodies.BSA), _cardiac_index(bodies))
+        masses = intervals.join(bodies.M[..., indices(MASS_ORDER)], limits.masses(bodies))
+        beds = bodies.Q[..., indices(FLOW_ORDER)].clone()
+        artery = bodies.flow("liver")
+        beds[..., FLOW_ORDER.index("liver")] = artery + bodies.flow(*PORTAL)
+        flows = intervals.join(beds, limits.flows(bodies))
+        portal = torch.log(bodies.Q[..., indices(list(PORTAL))] / artery[..., None])
+        ends = [
+            intervals.encode(bodies.GFR, limits.filtration(bodies)),
+            intervals.encode(_column(bodies, "FAT"), _fat(bodies)),
+            intervals.encode(_column(bodies, "BMC"), _mineral(bodies)),
+        ]
+        first, last = torch.stack([*who, output], dim=-1), torch.stack(ends, dim=-1)
+        return torch.cat([first, masses, flows, portal, last], dim=-1)
+
+    def decode(
+        self, free: Tensor, people: Mapping[str, Tensor], given: Mapping[str, Tensor] | None = None
+    ) -> Physiology:
+        """Maps free numbers to bodies, each of which obeys every law.
+
+        Arguments:
+            free: The free numbers, with shape :math:`(n, d)`.
+            people: Sex, age and race, with shape :math:`(n)`.
+            given: Values of :data:`GIVEN` that must come back exactly, with shape :math:`(n)`.
+
+        Raises:
+            Impossible: If the bounds cannot meet a body's weight or cardiac output.
+        """
+        given = given or {}
+        part = dict(zip(NAMES, free.unbind(-1), strict=True))
+        body = blank(people)
+        for name in WHO:
+            value = given.get(name)
+            if value is None and name == "BMI" and "BW" in given:
+                value = given["BW"] / (body.height / 100.0) ** 2
+            if value is None:
+                value = self._decode_who(name, part[name], body)
+            if name == "BMI":
+                body = body.replace(BW=given.get("BW", value * (body.height / 100.0) ** 2))
+            else:
+                body = body.replace(**{name: value})
+        body = body.replace(CO=_L_PER_H * body.BSA * intervals.decode(part["CO"], _cardiac_index(body)))
+        body = body.replace(M=_divide(free, "M_", body.BW, limits.masses(body), MASS_ORDER))
+        body = body.replace(Q=self._decode_flows(free, body))
+        body = body.replace(GFR=intervals.decode(part["GFR"], limits.filtration(body)))
+        return body.replace(
+            FAT=intervals.decode(part["FAT"], _fat(body)),
+            BMC=intervals.decode(part["BMC"], _mineral(body)),
+            SCR=torch.where(body.age < self.youngest, torch.nan, _column(body, "SCR")),
+        )
+
+    def known(self, people: Physiology, given: Mapping[str, Tensor]) -> Tensor:
+        """Maps given values to free numbers, NaN for all that is not given, with shape :math:`(n, d)`.
+
+        Raises:
+            Impossible: If a value lies outside its law, naming the value, the person and the law.
+        """
+        free = people.BW.new_full((*people.shape, len(NAMES)), torch.nan)
+        body = people.replace(**{name: value for name, value in given.items() if name in ("height", "BW")})
+        wanted = {name: given[name] for name in WHO if name in given}
+        if "BW" in given and "height" in given:
+            wanted["BMI"] = given["BW"] / (given["height"] / 100.0) ** 2
+        for name, value in wanted.items():
+            _refuse_outside(name, value, self._bounds(name, body), body)
+            free[..., NAMES.index(name)] = self._encode_who(name, value, body)
+        return free
+
+    def _bounds(self, name: str, body: Physiology) -> tuple[Tensor, Tensor]:
+        """Returns the bounds of height, BMI, haematocrit or creatinine for these people, shape (n,)."""
+        if name == "SCR":  # no law bounds it: these bounds only have to be far away
+            return torch.full_like(body.age, 1e-2), torch.full_like(body.age, 1e2)
+        return limits.meet(*(limits.band(law, body) for law in LAWS_OF[name]))
+
+    def _interval(self, name: str, body: Physiology) -> Interval:
+        """Returns the interval of e to the power of the growth chart's score, fields of shape (n,)."""
+        lower, upper = (self._standing(name, bound, body) for bound in self._bounds(name, body))
+        zero = torch.zeros_like(body.age)
+        return Interval(lower, upper, zero, zero + 1.0)
+
+    def _standing(self, name: str, value: Tensor, body: Physiology) -> Tensor:
+        return torch.exp(self.charts[name].score(value, body.sex, body.age))
+
+    def _encode_who(self, name: str, value: Tensor, body: Physiology) -> Tensor:
+        return intervals.encode(self._standing(name, value, body), self._interval(name, body))
+
+    def _decode_who(self, name: str, free: Tensor, body: Physiology) -> Tensor:
+        standing = intervals.decode(free, self._interval(name, body))
+        return self.charts[name].value(torch.log(standing), body.sex, body.age)
+
+    def _decode_flows(self, free: Tensor, body: Physiology) -> Tensor:
+        Q = _divide(free, "Q_", body.CO, limits.flows(body), FLOW_ORDER)
+        liver = Q[..., ORGANS.index("liver")]
+        ratios = torch.exp(torch.stack([free[..., NAMES.index(f"Q_{o}:artery")] for o in PORTAL], dim=-1))
+        artery = liver / (1.0 + ratios.sum(-1))
+        Q[..., indices(list(PORTAL))] = ratios * artery[..., None]
+        Q[..., ORGANS.index("liver")] = artery
+        return Q
+
+
+def _column(bodies: Physiology, name: str) -> Tensor:
+    value = getattr(bodies, name)
+    return torch.full_like(bodies.BW, torch.nan) if value is None else value
+
+
+def blank(people: Mapping[str, Tensor]) -> Physiology:
+    """Returns bodies of which only sex, age and race are known."""
+    age = people["age"]
+    organs = age.new_full((*age.shape, len(ORGANS)), torch.nan)
+    unknown = torch.full_like(age, torch.nan)
+    names = ("height", "BW", "HCT", "GFR", "CO", "SCR")
+    return Physiology("human", **people, M=organs, Q=organs, **dict.fromkeys(names, unknown))
+
+
+def _cardiac_index(body: Physiology) -> Interval:
+    bounds = limits.meet(*(limits.band(law, body) for law in _LAWS_OF_OUTPUT))
+    return Interval.around(torch.full_like(body.age, _TYPICAL_CI), bounds)
+
+
+def _fat(body: Physiology) -> Interval:
+    """Returns the interval of fat as DXA measures it: near 0.8 of adipose tissue; the bounds are room."""
+    adipose = body.mass("adipose")
+    return Interval.around(0.8 * adipose, (0.1 * adipose, torch.minimum(3.0 * adipose, 0.9 * body.BW)))
+
+
+def _mineral(body: Physiology) -> Interval:
+    """Returns the interval of bone mineral: about a quarter of bone; the bounds are room."""
+    bone = body.mass("bone")
+    return Interval.around(0.25 * bone, (0.01 * bone, 0.95 * bone))
+
+
+def _divide(free: Tensor, prefix: str, total: Tensor, parts: Interval, order: list[str]) -> Tensor:
+    """Divides a total among organs and returns them in the order of ORGANS."""
+    side = intervals.infeasible(total, parts)
+    if bool((side != 0).any()):
+        who = int(torch.nonzero(side)[0])
+        need = parts.lower[who].sum() if side[who] < 0 else parts.upper[who].sum()
+        word = "at least" if side[who] < 0 else "at most"
+        raise Impossible(
+            f"{prefix}* must sum to {float(total[who]):.4g}, but the laws ask for {word} "
+            f"{float(need):.4g} in body {who}."
+        )
+    first = NAMES.index(prefix + order[0])
+    values = intervals.split(free[..., first : first + len(order) - 1], total, parts)
+    return limits.in_organ_order(values, order)
+
+
+def _refuse_outside(name: str, value: Tensor, bounds: tuple[Tensor, Tensor], body: Physiology) -> None:
+    outside = ~((value > bounds[0]) & (value < bounds[1]))
+    if not bool(outside.any()):
+        return
+    who = int(torch.nonzero(outside)[0])
+    laws = LAWS_OF.get(name, ())
+    binding = f"by law{'s' if len(laws) > 1 else ''} {' and '.join(laws)}" if laws else "to be believed"
+    sex = {1.0: "man", 0.0: "woman"}.get(float(body.sex[who]), "person")
+    low, high = (float(bound[who]) for bound in bounds)
+    raise Impossible(
+        f"{name} must lie in ({low:.4g}, {high:.4g}) for a {sex} "
+        f"of {float(body.age[who]):.3g} years {binding}, but {float(value[who]):.4g} is asked for."
+    )

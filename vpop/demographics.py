@@ -1,0 +1,73 @@
+"""Who is drawn: sex, race and age in the proportions of the reference population.
+
+A table of shares by sex, race and age: months up to two years, then years, then one cell for the oldest,
+whose ages a survey does not tell apart (NHANES writes 80 for 80 and over, and so does this table).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pbpk.physiology import RACES
+
+OLDEST = 80.0
+_EDGES = torch.cat([torch.arange(24) / 12, torch.arange(2.0, OLDEST + 1.0)]).to(torch.float64)
+
+
+@dataclass(frozen=True)
+class Demographics:
+    """Shares of the population.
+
+    Attributes:
+        share: With shape :math:`(2, 5, 103)`: sex (female, male), race, age cell; they sum to 1.
+    """
+
+    share: Tensor
+
+    @classmethod
+    def fit(cls, sex: Tensor, race: Tensor, age: Tensor, weights: Tensor) -> Demographics:
+        """Counts people, each with its weight; all with shape (n,). Unknown races are left out."""
+        cell = (torch.searchsorted(_EDGES, age.double().contiguous(), right=True) - 1).clamp(min=0)
+        share = torch.zeros(2, len(RACES), len(_EDGES), dtype=torch.float64)
+        known = race >= 0
+        where = (sex.round().long()[known], race[known], cell[known])
+        share.index_put_(where, weights[known].double(), accumulate=True)
+        return cls(share / share.sum())
+
+    def of_sex(self, sex: float) -> Demographics:
+        """Returns the shares among one sex: 0 female, 1 male."""
+        share = torch.zeros_like(self.share)
+        share[int(sex)] = self.share[int(sex)]
+        return Demographics(share / share.sum())
+
+    def draw(
+        self, n: int, generator: torch.Generator, age: tuple[float, float] = (0.0, OLDEST)
+    ) -> dict[str, Tensor]:
+        """Draws n people whose age lies in a closed range.
+
+        Returns:
+            ``sex``, ``race`` and ``age``, each with shape :math:`(n)`.
+
+        Raises:
+            ValueError: If the reference population has no one of that age.
+        """
+        low, high = age
+        start, end = _EDGES, torch.cat([_EDGES[1:], _EDGES[-1:]])
+        overlap = (end.clamp(max=high) - start.clamp(min=low)).clamp(min=0) / (end - start).clamp(min=1e-9)
+        overlap[-1] = float(low <= OLDEST <= high)
+        if low == high and low < OLDEST:  # one exact age
+            overlap = ((start <= low) & (low < end)).double()
+        share = (self.share * overlap).flatten()
+        if not float(share.sum()) > 0:
+            raise ValueError(
+                f"age must overlap [0, {OLDEST:g}], the ages of the reference population, "
+                f"but is {low:g}:{high:g}."
+            )
+        cell = torch.multinomial(share, n, replacement=True, generator=generator)
+        sex, race, age_cell = torch.unravel_index(cell, self.share.shape)
+        first, last = start[age_cell].clamp(min=low), end[age_cell].clamp(max=high)
+        within = torch.rand(n, generator=generator, dtype=torch.float64)
+        return {"sex": sex.double(), "race": race, "age": first + within * (last - first)}

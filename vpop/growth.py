@@ -1,0 +1,141 @@
+r"""Growth charts: where a value stands among people of that sex and age.
+
+A chart holds, at some forty ages, the quantiles of a quantity's logarithm at fixed normal scores. It turns a
+value into its score :math:`z` and back by straight lines between quantiles and ages, with straight tails. The
+coordinates start from it, so that the network need not learn growth, or how skewed weight is at what age.
+A chart is a smooth summary of many people; it holds no one's own value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vpop.intervals import ndtr
+from vpop.marginals import weighted_quantiles
+
+_MONTHS = (0.5, 1.5, 3, 4.5, 6, 8, 10, 12, 15, 18, 22, 27)
+_YEARS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 25, 32, 40, 48, 56, 64, 72, 80)
+KNOTS = tuple(month / 12 for month in _MONTHS) + _YEARS
+SCORES = torch.linspace(-2.1, 2.1, 15, dtype=torch.float64)
+_BANDWIDTH = 0.05  # in ln(age + 0.5): 11 days at birth, 6 months at 10 years, 4 years at 80
+_ENOUGH = 60  # people, by effective number, whom a kernel must hold
+_WIDEST = 10.0
+_APART = 1e-3  # neighbouring quantiles of a logarithm are at least this far apart
+
+
+def _stretch(age: Tensor) -> Tensor:
+    """Returns the scale on which growth is about even: ln(age + 0.5)."""
+    return torch.log(age + 0.5)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A growth chart of the logarithm of a quantity.
+
+    Attributes:
+        quantiles: By sex (female, male), age (:data:`KNOTS`) and score (:data:`SCORES`), rising along the
+            last, with shape :math:`(2, 37, 15)`.
+    """
+
+    quantiles: Tensor
+
+    @classmethod
+    def fit(cls, value: Tensor, sex: Tensor, age: Tensor, weights: Tensor) -> Growth:
+        """Learns a chart.
+
+        Arguments:
+            value: Positive values, NaN where missing, with shape :math:`(n)`.
+            sex: 0 female, 1 male, with shape :math:`(n)`.
+            age: The ages [year], with shape :math:`(n)`.
+            weights: The weights, with shape :math:`(n)`.
+        """
+        known = torch.isfinite(value)
+        charts = []
+        for one in (0.0, 1.0):
+            chosen = known & (sex == one)
+            if int(chosen.sum()) < 2:
+                chosen = known  # one sex only: the other borrows its chart
+            charts.append(_chart(torch.log(value[chosen]), age[chosen], weights[chosen]))
+        return cls(torch.stack(charts))
+
+    def score(self, value: Tensor, sex: Tensor, age: Tensor) -> Tensor:
+        """Returns the normal score of values, all with shape :math:`(n)`."""
+        row = self._row(sex, age)
+        at = torch.log(value)[:, None]
+        upper = torch.searchsorted(row, at.contiguous()).clamp(1, len(SCORES) - 1)
+        low, high = row.gather(1, upper - 1), row.gather(1, upper)
+        scores = SCORES.to(at)
+        share = (at - low) / (high - low)
+        return torch.lerp(scores[upper - 1], scores[upper], share)[:, 0]
+
+    def value(self, score: Tensor, sex: Tensor, age: Tensor) -> Tensor:
+        """Returns the values that stand at normal scores, all with shape :math:`(n)`."""
+        row = self._row(sex, age)
+        scores = SCORES.to(score)
+        upper = torch.searchsorted(scores, score.contiguous()).clamp(1, len(SCORES) - 1)
+        share = (score - scores[upper - 1]) / (scores[upper] - scores[upper - 1])
+        low, high = (row.gather(1, side[:, None])[:, 0] for side in (upper - 1, upper))
+        return torch.exp(torch.lerp(low, high, share))
+
+    def _row(self, sex: Tensor, age: Tensor) -> Tensor:
+        """Returns the quantiles for each person, with shape :math:`(n, 15)`."""
+        return between_knots(self.quantiles, sex, age)
+
+
+def between_knots(table: Tensor, sex: Tensor, age: Tensor) -> Tensor:
+    """Interpolates a table by sex and age.
+
+    Arguments:
+        table: By sex (female, male) and age (:data:`KNOTS`), with shape :math:`(2, 37, k)`.
+        sex: With shape :math:`(n)`.
+        age: The ages [year], with shape :math:`(n)`; held constant beyond the knots.
+
+    Returns:
+        The rows, with shape :math:`(n, k)`.
+    """
+    knots = _stretch(torch.tensor(KNOTS, dtype=age.dtype))
+    at = _stretch(age).clamp(knots[0], knots[-1])
+    upper = torch.searchsorted(knots, at.contiguous()).clamp(1, len(knots) - 1)
+    share = (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
+    row = sex.round().long()
+    return torch.lerp(table[row, upper - 1], table[row, upper], share[:, None])
+
+
+def kernel(knot: float, age: Tensor, weights: Tensor) -> Tensor:
+    """Returns how much each person weighs in at an age; the weights sum to 1.
+
+    The kernel widens until enough people weigh in: a survey has few of a given month.
+
+    Arguments:
+        knot: The age [year].
+        age: The people's ages, with shape :math:`(n)`.
+        weights: Their weights, with shape :math:`(n)`.
+    """
+    distance = _stretch(age) - math.log(knot + 0.5)
+    width = _BANDWIDTH
+    while True:
+        near = weights * torch.exp(-0.5 * (distance / width) ** 2)
+        effective = float(near.sum() ** 2 / (near**2).sum().clamp(min=1e-300))
+        if effective >= min(_ENOUGH, len(age) / 4) or width > _WIDEST:
+            return near / near.sum()
+        width *= 1.5
+
+
+def _chart(value: Tensor, age: Tensor, weights: Tensor) -> Tensor:
+    """Returns the quantiles of one sex, with shape :math:`(37, 15)`."""
+    return torch.stack([_quantiles_at(knot, value, age, weights) for knot in KNOTS])
+
+
+def _quantiles_at(knot: float, value: Tensor, age: Tensor, weights: Tensor) -> Tensor:
+    """Slides the neighbours along a straight line to the knot and takes their quantiles."""
+    near, t = kernel(knot, age, weights), _stretch(age)
+    centre = (near * t).sum()
+    slope = (near * (t - centre) * value).sum() / ((near * (t - centre) ** 2).sum() + 1e-6)
+    there = value + slope * (math.log(knot + 0.5) - t)
+    quantiles = weighted_quantiles(there, near, ndtr(SCORES))
+    apart = _APART * torch.arange(len(SCORES), dtype=quantiles.dtype)
+    return torch.cummax(quantiles - apart, 0).values + apart

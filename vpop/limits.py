@@ -1,0 +1,166 @@
+r"""The laws as intervals: between which bounds each part of a body lies, given what is already known.
+
+The bands are those of :mod:`pbpk.laws`, read and not repeated. Where a law ties two quantities, the one
+that comes first is bounded so that the second always finds room: the liver by the cardiac output that
+must perfuse it, for instance. Bounds marked *room* are not laws: they keep a part positive and finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pbpk.laws import LAWS, REFERENCE_ORGANS, mass_band, reference_mass
+from pbpk.organs import ORGANS, index
+from pbpk.physiology import Physiology
+from vpop.intervals import Interval
+
+# Small parts first: what remains at the end is shared by muscle and fat.
+MASS_ORDER = [organ for organ in ORGANS if organ not in ("bone", "blood", "rest", "muscle", "adipose")]
+MASS_ORDER += ["bone", "blood", "rest", "muscle", "adipose"]
+# The liver stands here for artery and portal vein together; muscle takes what remains.
+FLOW_ORDER = ["brain", "heart", "kidney", "liver", "gonads", "bone", "skin", "rest", "adipose", "muscle"]
+
+
+class Room(NamedTuple):
+    """A typical value and the bounds, not laws, that keep a part positive and finite, as shares."""
+
+    typical: float
+    lower: float
+    upper: float
+    spread: float = 0.25
+
+
+# Shares of body weight. Typical values only centre a score: ICRP 89 (2002), table 2.8, adult man.
+_MASS_ROOM: Mapping[str, Room] = {
+    "gonads": Room(4e-4, 1e-6, 0.01, 0.5),
+    "large_intestine": Room(5e-3, 5e-4, 0.04),
+    "bone": Room(0.12, 0.015, 0.30),
+    "blood": Room(0.075, 0.02, 0.20),
+    "rest": Room(0.04, 1e-4, 0.15, 0.5),  # the upper bound is C02
+    "muscle": Room(0.35, 0.05, 0.75),
+    "adipose": Room(0.25, 0.01, 0.80, 0.4),
+}
+# Shares of cardiac output, typical values from ICRP 89 (2002), table 2.40; the liver's with the portal vein.
+_FLOW_ROOM: Mapping[str, Room] = {
+    "brain": Room(0.12, 1e-3, 0.80, 0.35),
+    "heart": Room(0.04, 1e-3, 0.30),
+    "kidney": Room(0.18, 1e-3, 0.50),
+    "liver": Room(0.26, 1e-2, 0.80),
+    "gonads": Room(5e-4, 1e-7, 0.01, 0.5),
+    "bone": Room(0.05, 1e-3, 0.30),
+    "skin": Room(0.05, 1e-3, 0.40),
+    "rest": Room(0.06, 1e-5, 0.20, 0.5),  # the upper bound is C04
+    "adipose": Room(0.06, 1e-3, 0.40, 0.4),
+    "muscle": Room(0.17, 1e-2, 0.80),
+}
+_ML_PER_MIN = 0.06  # mL/min in L/h
+_PER_KG = 1000.0 * _ML_PER_MIN  # mL/min/g in L/h/kg
+_HIGH_PLASMA_FLOW = 1200.0  # mL/min per 1.73 m2; below it the two arms of C19 leave no gap
+_LAW = {law.id: law for law in LAWS}
+
+
+def band(law: str, people: Physiology) -> tuple[Tensor, Tensor]:
+    """Returns the band of a law where it applies to these people, else (0, infinity), shape :math:`(n)`."""
+    lower, upper = _LAW[law].band(people)
+    applies = _LAW[law].applies(people)
+    return torch.where(applies, lower, 0.0), torch.where(applies, upper, torch.inf)
+
+
+def meet(*bands: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Returns the band in which all of the bands hold."""
+    lowers, uppers = zip(*bands, strict=True)
+    return torch.stack(lowers).amax(0), torch.stack(uppers).amin(0)
+
+
+def _times(band: tuple[Tensor, Tensor], scale: Tensor | float) -> tuple[Tensor, Tensor]:
+    return band[0] * scale, band[1] * scale
+
+
+def masses(people: Physiology) -> Interval:
+    """Returns the interval of each organ mass [kg], fields of shape (n, 17), in :data:`MASS_ORDER`.
+
+    Arguments:
+        people: Sex, age, height, BW and CO are read.
+    """
+    parts = {organ: _room(room, people.BW) for organ, room in _MASS_ROOM.items()}
+    for organ in REFERENCE_ORGANS:
+        typical = reference_mass(organ, people.sex, people.age, people.height)
+        parts[organ] = Interval.around(typical, (0.01 * typical, 100.0 * typical))
+    parts["skin"] = Interval.around(people.BSA, (0.01 * people.BSA, 100.0 * people.BSA))
+    lower, upper = mass_band(people)
+    parts = {o: parts[o].within(lower[..., index(o)], upper[..., index(o)]) for o in MASS_ORDER}
+    for organ, flow, perfusion in (("liver", "C13", "C17"), ("kidney", "C14", "C16")):
+        cut = _perfusable(_times(band(flow, people), people.CO), band(perfusion, people))
+        parts[organ] = parts[organ].within(*cut)
+    return _stack(parts, MASS_ORDER)
+
+
+def _perfusable(flow: tuple[Tensor, Tensor], perfusion: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Returns the masses [kg] for which some flow [L/h] has a perfusion [mL/min/g] inside its band."""
+    per_kg = _times(perfusion, _PER_KG)
+    return flow[0] / per_kg[1] * 1.02, flow[1] / per_kg[0].clamp(min=1e-9) / 1.02
+
+
+def flows(people: Physiology) -> Interval:
+    """Returns the interval of each flow [L/h], fields of shape (n, 10), in :data:`FLOW_ORDER`.
+
+    Arguments:
+        people: Sex, age, height, BW, HCT, CO and the organ masses are read.
+    """
+    CO = people.CO
+    parts = {organ: _room(room, CO) for organ, room in _FLOW_ROOM.items()}
+    scale = {organ: _PER_KG * people.mass(organ) for organ in ("brain", "heart", "kidney", "liver")}
+    kidney = (_times(band("C14", people), CO), _times(band("C16", people), scale["kidney"]))
+    liver = (_times(band("C13", people), CO), _times(band("C17", people), scale["liver"]))
+    cuts = {
+        "brain": _times(band("C15", people), scale["brain"] / 100.0),
+        "heart": _times(band("C18", people), scale["heart"]),
+        "kidney": meet(*kidney, _filterable(people)),
+        "liver": meet(*liver),
+    }
+    parts |= {organ: parts[organ].within(*cut) for organ, cut in cuts.items()}
+    return _stack(parts, FLOW_ORDER)
+
+
+def _filterable(people: Physiology) -> tuple[Tensor, Tensor]:
+    """Returns the kidney flows [L/h] that leave room for a GFR inside C12 and C19."""
+    per_173 = _ML_PER_MIN * people.BSA / 1.73
+    plasma = 1.0 - people.HCT
+    lowest = band("C12", people)[0] * per_173 / (filtration_limit(people) * plasma)
+    return 1.02 * lowest, torch.where(people.age >= 18.0, _HIGH_PLASMA_FLOW * per_173 / plasma, torch.inf)
+
+
+def filtration_limit(people: Physiology) -> Tensor:
+    """Returns the largest filtration fraction: C19 for adults; room, 0.9, for children."""
+    return torch.where(people.age >= 18.0, 0.35, 0.9).to(people.age)
+
+
+def filtration(people: Physiology) -> Interval:
+    """Returns the interval of the GFR [L/h], fields of shape (n,), by C12 and C19.
+
+    Arguments:
+        people: Sex, age, height, BW, HCT and the kidney's flow are read.
+    """
+    plasma_flow = people.flow("kidney") * (1.0 - people.HCT)
+    clinical = _times(band("C12", people), _ML_PER_MIN * people.BSA / 1.73)
+    bounds = meet(clinical, (0.0 * plasma_flow, filtration_limit(people) * plasma_flow))
+    return Interval.around(0.2 * plasma_flow, bounds)
+
+
+def _room(room: Room, whole: Tensor) -> Interval:
+    return Interval.around(room.typical * whole, (room.lower * whole, room.upper * whole), room.spread)
+
+
+def _stack(parts: Mapping[str, Interval], order: list[str]) -> Interval:
+    return Interval(*(torch.stack(field, dim=-1) for field in zip(*(parts[o] for o in order), strict=True)))
+
+
+def in_organ_order(values: Tensor, order: list[str]) -> Tensor:
+    """Puts columns named by ``order`` into the order of ORGANS; organs that are not named are 0."""
+    full = values.new_zeros((*values.shape[:-1], len(ORGANS)))
+    full[..., [ORGANS.index(organ) for organ in order]] = values
+    return full

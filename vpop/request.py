@@ -1,0 +1,200 @@
+"""A request for people: who is drawn, what they must have exactly, and what they must satisfy.
+
+A ``where`` is taken apart so that little is drawn in vain: bounds on age narrow the ages drawn, parts
+about sex, race and age are settled before a body is made, ``column == value`` conditions the model, and
+only the rest is left to choosing among what is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbpk.checks import choose
+from pbpk.organs import ORGANS, WITHOUT_FLOW
+from pbpk.physiology import RACES, Physiology
+from vpop import limits
+from vpop.coordinates import GIVEN, LAWS_OF, Coordinates, Impossible, blank
+from vpop.demographics import OLDEST, Demographics
+from vpop.where import Bound, Range, Where
+
+_SEX = np.array(["F", "M"])
+_RACE = np.array(RACES)
+_LOUD = 1e9
+
+
+@cache
+def columns() -> Mapping[str, Range]:
+    """Returns the columns that a request can name, and between which values the laws keep them."""
+    found = {
+        "age": Range(0.0, OLDEST, reason="the ages of the reference population"),
+        "sex": Range(0, 0, ("F", "M")),
+        "race": Range(0, 0, RACES),
+    }
+    found |= {name: _anyone(laws) for name, laws in LAWS_OF.items()}
+    flows = [f"Q_{organ}" for organ in ORGANS if organ not in WITHOUT_FLOW]
+    BMI, height = found["BMI"], found["height"]
+    lightest, heaviest = (b * (h / 100.0) ** 2 for b, h in zip(BMI[:2], height[:2], strict=True))
+    found["BW"] = Range(lightest, heaviest, reason="laws C09, C10 and C11")
+    parts = ["FAT", "BMC", *(f"M_{organ}" for organ in ORGANS)]
+    found |= {name: Range(0.0, heaviest, reason="a part of BW, laws C09, C10 and C11") for name in parts}
+    free = ["SCR", "GFR", "CO", *flows]
+    return found | {name: Range(0.0, _LOUD, reason="it is positive") for name in free}
+
+
+def _anyone(laws: tuple[str, ...]) -> Range:
+    """Returns the widest bounds that laws leave to anyone, of either sex and any month of age."""
+    months = torch.arange(0.0, 12.0 * OLDEST + 1.0, dtype=torch.float64).repeat(2) / 12.0
+    sex = torch.arange(2, dtype=torch.float64).repeat_interleave(len(months) // 2)
+    people = blank({"sex": sex, "race": torch.zeros_like(sex).long(), "age": months})
+    lower, upper = limits.meet(*(limits.band(law, people) for law in laws))
+    word = "law" if len(laws) == 1 else "laws"
+    return Range(float(lower.min()), float(upper.max()), reason=f"{word} {' and '.join(laws)}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        age: The closed range of ages [year].
+        sex: 1 male, 0 female, or None for both.
+        given: The values that come back exactly.
+        before: The parts about sex, race and age alone.
+        after: The parts that need a body.
+    """
+
+    age: tuple[float, float]
+    sex: float | None = None
+    given: Mapping[str, float] = field(default_factory=dict)
+    before: tuple[Where, ...] = ()
+    after: tuple[Where, ...] = ()
+
+    @classmethod
+    def make(
+        cls,
+        age: tuple[float, float],
+        sex: str | None,
+        where: str | None,
+        given: Mapping[str, float] | None,
+    ) -> Request:
+        """Takes a request apart; see :meth:`vpop.pcdm.PCDM.sample`.
+
+        Raises:
+            ValueError: If a part cannot be read or can never hold.
+        """
+        low, high = age
+        if not 0 <= low <= high <= OLDEST:
+            raise ValueError(
+                f"age must be a range inside 0:{OLDEST:g}, the ages of the reference population, "
+                f"but is {low:g}:{high:g}. Write 18:65."
+            )
+        exact = dict(given or {})
+        for name in exact:
+            choose("given", name, [*GIVEN, "age"])
+        parts = []
+        if where is not None:
+            parsed = Where.parse(where, columns())
+            parsed.refuse_impossible(columns())
+            parts = parsed.conjuncts()
+        for part in parts:
+            exact |= {b.column: float(b.value) for b in part.bounds() if _exact(b)}
+        low, high = _narrow(low, high, [b for part in parts for b in part.bounds()])
+        if "age" in exact:
+            low = high = exact.pop("age")
+        who = {"age", "sex", "race"}
+        left = [part for part in parts if not all(_exact(b) for b in part.bounds()) or not part.bounds()]
+        return cls(
+            (low, high),
+            None if sex is None else float(_SEX.tolist().index(choose("sex", sex, ["F", "M"]))),
+            exact,
+            tuple(part for part in left if part.columns() <= who),
+            tuple(part for part in left if not part.columns() <= who),
+        )
+
+    def asked(self) -> dict[str, str | float]:
+        """Returns the columns that must come back exactly, for the law E4."""
+        exact: dict[str, str | float] = dict(self.given)
+        if self.sex is not None:
+            exact["sex"] = str(_SEX[int(self.sex)])
+        if self.age[0] == self.age[1]:
+            exact["age"] = self.age[0]
+        return exact
+
+    def text(self) -> str:
+        """Writes the request down for the provenance."""
+        parts = [f"{self.age[0]:g} <= age <= {self.age[1]:g}"]
+        if self.sex is not None:
+            parts.append(f"sex == {str(_SEX[int(self.sex)])!r}")
+        parts += [f"{name} == {value:.15g}" for name, value in self.given.items()]
+        return " and ".join([*parts, *(f"({part.text})" for part in (*self.before, *self.after))])
+
+    def people(self, demographics: Demographics, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws up to n people of the right sex, race and age."""
+        chosen = demographics.of_sex(self.sex) if self.sex is not None else demographics
+        people = chosen.draw(n, generator, self.age)
+        if self.before:
+            table = who_table(people["sex"], people["race"], people["age"])
+            keep = torch.from_numpy(np.logical_and.reduce([part.holds(table) for part in self.before]))
+            people = {name: value[keep] for name, value in people.items()}
+        return people
+
+    def known(
+        self, coordinates: Coordinates, people: Mapping[str, Tensor], given: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Returns the free numbers of what is given, NaN elsewhere, with shape :math:`(m, d)`."""
+        return coordinates.known(blank(people), given)
+
+    def holds(self, bodies: Physiology) -> np.ndarray:
+        """Returns who satisfies the parts that need a body, with shape :math:`(m)`."""
+        if not self.after:
+            return np.ones(len(bodies.BW), dtype=bool)
+        table = body_table(bodies)
+        return np.logical_and.reduce([part.holds(table) for part in self.after])
+
+    def too_rare(self, drawn: int) -> Impossible:
+        """Returns the error that says no one was found."""
+        return Impossible(
+            f"where must be met by someone, but by none of {drawn:,} people drawn: {self.text()}. "
+            "Widen it, or fix a column with '=='."
+        )
+
+
+def _exact(bound: Bound) -> bool:
+    """Tells whether a bound fixes a column that the model conditions on."""
+    return bound.comparison == "==" and bound.column in (*GIVEN, "age")
+
+
+def _narrow(low: float, high: float, bounds: list[Bound]) -> tuple[float, float]:
+    """Narrows the range of ages by the bounds on age."""
+    for bound in bounds:
+        if bound.column == "age" and not isinstance(bound.value, str):
+            if bound.comparison in (">", ">="):
+                low = max(low, bound.value)
+            if bound.comparison in ("<", "<="):
+                high = min(high, bound.value)
+    return low, high
+
+
+def who_table(sex: Tensor, race: Tensor, age: Tensor) -> dict[str, np.ndarray]:
+    """Returns sex, race and age as the columns of a cohort file."""
+    return {
+        "sex": _SEX[sex.long().numpy()],
+        "race": np.where(race.numpy() < 0, "", _RACE[race.numpy()]),
+        "age": age.numpy(),
+    }
+
+
+def body_table(bodies: Physiology) -> dict[str, np.ndarray]:
+    """Returns the columns that a request can name, without building a data frame."""
+    names = ("height", "BW", "BMI", "HCT", "SCR", "GFR", "CO", "FAT", "BMC")
+    race = bodies.race if bodies.race is not None else torch.full(bodies.shape, -1)
+    table = who_table(bodies.sex, race, bodies.age)
+    table |= {name: value.numpy() for name in names if (value := getattr(bodies, name)) is not None}
+    table |= {f"M_{organ}": bodies.M[:, i].numpy() for i, organ in enumerate(ORGANS)}
+    return table | {f"Q_{organ}": bodies.Q[:, i].numpy() for i, organ in enumerate(ORGANS)}
