@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pbpk.command import Parser, run
+from pbpk.command import Parser, output, run
 
 if TYPE_CHECKING:
     from allometry.power import PowerLaw
     from pbpk.physiology import Physiology
+
+_OTHER_UNIT = (
+    200.0  # [ours] times the reference body of the species: grams, and neither a giant nor a newborn
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +44,19 @@ def _add_map(commands: argparse._SubParsersAction[Parser]) -> None:
         help="power: exponents fitted across the other species (the default); fixed: 1 for masses, 0.75 "
         "for flows, through the body that is carried",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the cohort, .csv or .parquet")
+    parser.add_argument(
+        "-o", "--output", type=output, metavar="FILE", help="write the cohort, .csv or .parquet"
+    )
     parser.set_defaults(action=_map)
+
+
+def _check_unit(BW: float, own: float, species: str) -> None:
+    """Refuses a weight [kg] that no animal of the species has: it is in grams, and its reference is in kg."""
+    if BW > 0 and not own / _OTHER_UNIT <= BW <= own * _OTHER_UNIT:
+        raise ValueError(
+            f"BW must be in kg and within a factor {_OTHER_UNIT:g} of the reference {species} of {own:g} kg, "
+            f"but is {BW:g}. Check its unit."
+        )
 
 
 def _map(arguments: argparse.Namespace) -> int:
@@ -50,12 +66,15 @@ def _map(arguments: argparse.Namespace) -> int:
     from pbpk.io import save_cohort
 
     source = reference_body(choose("FROM", arguments.source, SPECIES))
-    cohort = map(source, choose("TO", arguments.target, SPECIES), arguments.BW, arguments.method)
+    target = reference_body(choose("TO", arguments.target, SPECIES))
+    if arguments.BW is not None and math.isfinite(arguments.BW):
+        _check_unit(arguments.BW, target.BW.item(), target.species)
+    cohort = map(source, target.species, arguments.BW, arguments.method)
     mapped = cohort.physiology[0]
     if arguments.output:
         save_cohort(cohort, arguments.output)
     law = law_for(source, mapped.species, arguments.method)
-    print("\n".join(_table(source, mapped, reference_body(mapped.species), law)))
+    print("\n".join(_table(source, mapped, target, law)))
     if far_outside(BW := mapped.BW.item()):
         lightest, heaviest = range_seen()
         print(

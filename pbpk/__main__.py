@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pbpk.command import Parser, run
+from pbpk.command import Parser, output, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,9 @@ def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "table", metavar="FILE", help="a cohort (CSV, Parquet), httk's population table, or PK-Sim's"
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the full report to a .csv or .html")
+    parser.add_argument(
+        "-o", "--output", type=output, metavar="FILE", help="write the full report to a .csv or .html"
+    )
     parser.add_argument("--all", action="store_true", help="list the laws that nobody breaks, too")
     parser.add_argument(
         "--tolerance",
@@ -46,6 +48,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from pbpk.laws import TOLERANCE, violations
 
     table = load_table(arguments.table)
+    if arguments.output and Path(arguments.output).resolve() == Path(arguments.table).resolve():
+        raise ValueError(f"-o must name another file than FILE, but both are {arguments.table}. Rename it.")
     tolerance = arguments.tolerance
     if tolerance is None and table.ours:
         tolerance = TOLERANCE
@@ -81,7 +85,9 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--clearance", default="observed", help="observed (default) or in-vitro")
     parser.add_argument("--graph", default="whole-body", help="whole-body (default) or lumped")
     parser.add_argument("--Kp", default="rodgers-rowland", metavar="METHOD", help="default rodgers-rowland")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument(
+        "-o", "--output", type=output, required=True, metavar="DIR", help="the folder to write"
+    )
     parser.set_defaults(action=_simulate)
 
 

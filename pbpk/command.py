@@ -8,13 +8,41 @@ from collections.abc import Callable, Sequence
 
 Action = Callable[[argparse.Namespace], int]
 
+_LONGEST = 600  # characters of a message; of a longer one the middle, what a user pasted, is left out
+
+
+def one_line(message: str) -> str:
+    """Returns a message as one line that a terminal can show.
+
+    >>> one_line("the dose\\n " + 1000 * "(" + " is wrong")[-12:]
+    '((( is wrong'
+    """
+    line = " ".join(message.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+
+
+def output(text: str) -> str:
+    """Returns a path to write to, if it is plain: an empty one is most often a variable that was not set."""
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"must name a file or a folder, but is {text!r}")
+    return text
+
+
+def _said(error: Exception) -> str:
+    """Returns what an error says; one of the operating system names its file and its reason."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename} must be readable and writable, but: {error.strerror}. Check the path."
+    return str(error) or type(error).__name__
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that answers a wrong call with one line that says where help is."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Prints one line and exits with code 2."""
-        self.exit(2, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}. See '{self.prog} --help'.\n")
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
@@ -31,8 +59,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
         sys.stderr.close()
         return 0
     except (ValueError, TypeError, OSError) as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        print(f"{parser.prog}: {line}", file=sys.stderr)
+        print(f"{parser.prog}: {one_line(_said(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pbpk import compound_file
 from pbpk.checks import choose
+from pbpk.files import read_text
 from pbpk.in_vitro import Pathway
 from pbpk.ontogeny import HEPATIC, OTHER
 from pbpk.units import convert, quantity
@@ -175,7 +176,7 @@ class Compound:
         ValueError: compound must be one of ... Did you mean 'midazolam'?
         """
         if str(name).endswith(".toml"):
-            text, where = Path(name).read_text(encoding="utf-8"), str(name)
+            text, where = read_text(name, "compound"), str(name)
         else:
             where = choose("compound", str(name), cls.names()) + ".toml"
             folder = importlib.resources.files("pbpk") / "data" / "compounds"

@@ -24,6 +24,7 @@ from typing import Any
 
 from pbpk.checks import choose, nearest
 from pbpk.in_vitro import SYSTEMS, Pathway
+from pbpk.ontogeny import HEPATIC, OTHER
 from pbpk.units import convert
 
 _FIELD = {"ka": "ka_given", "Fa": "Fa_given"}  # in a file: in the class
@@ -50,7 +51,7 @@ def read(text: str, where: str, units: Mapping[str, str]) -> dict[str, Any]:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # an endless number is a ValueError of its own kind
         raise ValueError(f"{where} must be TOML, but is not: {error}.") from None
     _known(table, ("name", "species", "note", "values", "enzymes", "in-vitro"), where)
     values = _known(table.get("values", {}), _IN_FILE, f"{where} [values]")
@@ -59,21 +60,30 @@ def read(text: str, where: str, units: Mapping[str, str]) -> dict[str, Any]:
             raise ValueError(f"{where} must give {name}, but does not. Add [values.{name}].")
     fields = {_FIELD.get(key, key): _value(key, entry, where, units) for key, entry in values.items()}
     if "Caco2" in fields:
-        fields.setdefault("Peff", _permeability(fields["Caco2"]))
+        fields.setdefault("Peff", _permeability(fields["Caco2"], where))
         del fields["Caco2"]
-    enzymes = {
-        name: _number(_entry(entry, "share", where), f"enzymes.{name}", where)
-        for name, entry in table.get("enzymes", {}).items()
-    }
-    source = {key: str(entry.get("source", "")) for key, entry in values.items()}
-    source |= {key: str(entry.get("source", "")) for key, entry in table.get("enzymes", {}).items()}
+    enzymes = _known(table.get("enzymes", {}), (*HEPATIC, OTHER), f"{where} [enzymes]")
+    pathways = table.get("in-vitro", [])
+    if not isinstance(pathways, list):
+        raise ValueError(f"{where} must give each measurement as [[in-vitro]], but has {pathways!r}.")
     return fields | {
-        "name": str(table.get("name", Path(where).stem)),
-        "species": str(table.get("species", "human")),
-        "enzymes": enzymes,
-        "pathways": tuple(_pathway(entry, where) for entry in table.get("in-vitro", [])),
-        "source": source,
+        "name": _text(table, "name", Path(where).stem, where),
+        "species": _text(table, "species", "human", where),
+        "enzymes": {
+            name: _number(_entry(entry, "share", where), f"enzymes.{name}", where)
+            for name, entry in enzymes.items()
+        },
+        "pathways": tuple(_pathway(entry, where) for entry in pathways),
+        "source": {key: str(entry.get("source", "")) for key, entry in {**values, **enzymes}.items()},
     }
+
+
+def _text(table: Mapping[str, Any], key: str, default: str, where: str) -> str:
+    """Returns the text under a key, on one line."""
+    text = table.get(key, default)
+    if not isinstance(text, str) or not text.isprintable() or not text:
+        raise ValueError(f"{where} must give {key} as one line of text, but has {text!r}.")
+    return text
 
 
 def _known(table: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
@@ -106,7 +116,7 @@ def _value(name: str, entry: Any, where: str, units: Mapping[str, str]) -> Any:
     elif "unit" not in entry:
         raise ValueError(f"{where} must give {name} a unit that converts to {canonical}, but has none.")
     else:
-        numbers = [convert(number, entry["unit"], canonical) for number in numbers]
+        numbers = [_converted(number, entry["unit"], canonical, name, where) for number in numbers]
     if name in ("pKa_acid", "pKa_base"):
         return tuple(numbers)
     if isinstance(value, list):
@@ -117,10 +127,20 @@ def _value(name: str, entry: Any, where: str, units: Mapping[str, str]) -> Any:
 def _number(value: Any, name: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{where} must give {name} as a number, but has {value!r}.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{where} must give {name} as a number below 1e308, but has {value!r}.") from None
 
 
-def _permeability(Caco2: float) -> float:
+def _converted(number: float, unit: Any, to: str, name: str, where: str) -> float:
+    try:
+        return convert(number, unit, to)
+    except ValueError as error:
+        raise ValueError(f"{where} {name}: {error}") from None
+
+
+def _permeability(Caco2: float, where: str) -> float:
     r"""Converts an apparent Caco-2 permeability at pH 7.4 [cm/s] to the jejunum's [cm/h].
 
     .. math:: \log_{10} P_{eff} [10^{-4} cm/s] = 0.4926 \log_{10} P_{app} [10^{-6} cm/s] - 0.1454
@@ -128,6 +148,10 @@ def _permeability(Caco2: float) -> float:
     References:
         Yang et al. (2007). Curr Drug Metab 8:676, equation 10. https://doi.org/10.2174/138920007782109733
     """
+    if not 0.0 < Caco2 < 1.0:
+        raise ValueError(
+            f"{where} must give Caco2 above 0 and below 1 cm/s, but has {Caco2:g} cm/s. Check its unit."
+        )
     return convert(10.0 ** (0.4926 * math.log10(Caco2 * 1e6) - 0.1454) * 1e-4, "cm/s", "cm/h")
 
 
@@ -146,5 +170,6 @@ def _pathway(entry: Any, where: str) -> Pathway:
         if key in entry:
             fields[key] = _number(entry[key], f"in-vitro.{key}", where)
     if "Km" in fields:
-        fields["Km"] = convert(fields["Km"], str(entry.get("Km_unit", "umol/L")), "umol/L")
+        unit = entry.get("Km_unit", "umol/L")
+        fields["Km"] = _converted(fields["Km"], unit, "umol/L", "in-vitro.Km", where)
     return Pathway(system=system, **fields)

@@ -167,7 +167,11 @@ def bodies(name: str) -> Cohort:
 def checked_outputs(text: str, graph: OrganGraph) -> tuple[str, ...]:
     """Returns the outputs named in ``text``, separated by commas."""
     known = list(dict.fromkeys(["plasma", "blood", *graph.nodes, *ORGANS]))
-    return tuple(choose("--outputs", part.strip(), known) for part in text.split(","))
+    named = [choose("--outputs", part.strip(), known) for part in text.split(",")]
+    for name in named:
+        if named.count(name) > 1:
+            raise ValueError(f"--outputs must name each output once, but repeats {name!r}. Name it once.")
+    return tuple(named)
 
 
 def provenance(cohort: Cohort, arguments: dict[str, Any]) -> dict[str, str]:

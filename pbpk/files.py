@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files: text that a user wrote is read, or refused in plain words; files are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,13 +19,44 @@ _REASONS = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
     errno.EISDIR: "the path is a folder; give a file name",
+    errno.ENOENT: "a folder on the way to it is not there; make it first",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.EEXIST: "a file of that name is in the way; choose another folder",
 }
 
 
+def read_text(path: str | os.PathLike[str], argument: str) -> str:
+    """Reads a text file that a user names.
+
+    Arguments:
+        path: The file.
+        argument: What messages call it.
+
+    Raises:
+        OSError: If there is no such file, or it cannot be read.
+        ValueError: If it is not text in UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{argument} must be text in UTF-8, but {path} is not. Save it as UTF-8.") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{argument} must be a file, but {path} is not there. Check the path."
+        ) from None
+    except IsADirectoryError:
+        raise IsADirectoryError(
+            f"{argument} must be a file, but {path} is a folder. Name a file in it."
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"{argument} must be readable, but {path} is not ({reason}). Check the path.") from None
+
+
 def cannot_write(path: Path, error: OSError) -> OSError:
     """Returns ``error`` in plain words: which path could not be written, why, and what to do."""
-    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    unexpected = f"{error.strerror or error}; choose another path"
+    reason = _REASONS.get(error.errno or 0, unexpected)
     return OSError(f"{path} must be writable, but {reason}.")
 
 
@@ -36,8 +67,8 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         OSError: With the reason and a remedy.
     """
     path = Path(path).absolute()
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
     try:
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise cannot_write(path, error) from None
@@ -50,9 +81,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         OSError: With the reason and a remedy.
     """
     path = Path(path)
-    if not path.parent.is_dir():
+    try:
+        in_a_folder, is_folder = path.parent.is_dir(), path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise cannot_write(path, error) from None
+    if not in_a_folder:
         raise OSError(f"{path} must lie in a folder, but {path.parent} is none. Make it first.")
-    if path.is_dir():
+    if is_folder:
         raise cannot_write(path, IsADirectoryError(errno.EISDIR, ""))
     check_folder(path.parent)
 

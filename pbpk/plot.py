@@ -28,7 +28,12 @@ def ribbons(axes: Any, quantiles: pd.DataFrame, label: str = "", colour: str = _
 
 
 def logarithmic(axes: Any, decades: float = 4.0) -> Any:
-    """Makes the vertical axis logarithmic, not deeper than some decades below the top."""
+    """Makes the vertical axis logarithmic, not deeper than some decades below the top.
+
+    It stays as it is where nothing is above 0, as after a dose of 0.
+    """
+    if axes.dataLim.y1 <= 0:
+        return axes
     axes.set_yscale("log")
     top = axes.get_ylim()[1]
     axes.set_ylim(bottom=max(axes.get_ylim()[0], top * 10.0**-decades))

@@ -42,6 +42,13 @@ ROUTES: tuple[str, ...] = ("iv", "po")
 SAME_TIME = 1e-9
 """Times closer than this [h] are one instant: a computed grid may miss a dose by a rounding error."""
 
+MOST_GIVEN = 1_000_000
+"""More often is a slip of the pen: it is every minute for two years."""
+FEWEST_HOURS, MOST_HOURS = 1e-3, 1e6
+"""Shorter than some seconds or longer than a century [h] is no simulation of a drug."""
+MOST_TIMES = 100_000
+"""More output times than this fit neither a picture nor the memory."""
+
 _EXAMPLE = "Write it like '7.5 mg po' or '100 mg iv over 2 h q24h x7'."
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 _DURATION = rf"({_NUMBER})\s*(hours?|hrs?|h|minutes?|min|days?|d|weeks?)"
@@ -97,6 +104,10 @@ class Dose:
             raise ValueError(
                 f"Dose.duration must be 0 for a dose by mouth, but is {self.duration:g} h; "
                 "give several smaller doses instead."
+            )
+        if self.count > MOST_GIVEN:
+            raise ValueError(
+                f"Dose.count must be at most {MOST_GIVEN:,}, but is more. Check the number after x."
             )
         if self.count < 1 or (self.count > 1) != (self.interval > 0):
             raise ValueError(
@@ -252,12 +263,20 @@ class Regimen:
         >>> Regimen.parse("7.5 mg po").times(24, 24)[:6]
         tensor([0.0000, 0.1250, 0.2500, 0.3750, 0.5000, 0.6250], dtype=torch.float64)
         """
-        if not (math.isfinite(hours) and hours > 0 and points >= 2):
+        if not FEWEST_HOURS <= hours <= MOST_HOURS:
             raise ValueError(
-                f"hours must be finite and positive and points at least 2, but they are {hours} and {points}."
+                f"hours must be positive and lie in [{FEWEST_HOURS:g}, {MOST_HOURS:g}], but is {hours}. "
+                "24 is one day."
             )
+        if points < 2:
+            raise ValueError(f"points must be at least 2, but is {points}. 100 draw a smooth curve.")
         intervals = [d.interval for d in self.doses if 0 < d.interval < hours]
         span = min(intervals, default=hours)
+        if max(points, hours / span) > MOST_TIMES:
+            raise ValueError(
+                f"points and the number of dose intervals must be at most {MOST_TIMES:,}, but they are "
+                f"{points} and {hours / span:.4g}. Ask for fewer points or hours."
+            )
         step = span / math.ceil(span * points / hours - SAME_TIME)
         grid = [step * k for k in range(math.ceil(hours / step - SAME_TIME) + 1)]
         starts = self.starts(hours)
@@ -342,8 +361,8 @@ def _parse_options(text: str, position: int, dose: Dose, follows: bool) -> Dose:
             if count is None:
                 raise ValueError(f"A repeated dose must say how often, but {text!r} does not. Add 'x7'.")
             every = 24.0 / _PER_DAY[word.lower()] if word else _hours(number, unit)
-            changes.setdefault("count", int(count))
-            if int(count) > 1:  # once is not a repetition
+            changes.setdefault("count", int(min(float(count), MOST_GIVEN + 1)))
+            if changes["count"] > 1:  # once is not a repetition
                 changes["interval"] = every
         if not found or len(changes) == before:
             raise _unreadable(text, repr(text[position:]))

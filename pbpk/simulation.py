@@ -36,6 +36,9 @@ STATUS: dict[int, str] = {
 }
 """What the numbers of ``Simulation.status`` say; 2 and 3 are the stiff engine's."""
 
+EXACT = ("linear", "laplace")
+"""The engines of linear kinetics, whose areas are exact."""
+
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _CHUNK = 256  # bodies: small matrices want to stay in the cache
 
@@ -53,8 +56,10 @@ class Simulation:
         regimen: What was given.
         dose: The amounts of its doses [mg], with shape :math:`(*, D)`.
         id: The bodies' names, an array of shape :math:`(*)`.
-        engine: ``"linear"`` or ``"stiff"``.
-        rtol: The relative tolerance of the stiff engine.
+        engine: The engine that ran: ``"linear"``, ``"laplace"`` or ``"stiff"``.
+        rtol: The tolerance of the stiff and the laplace engine.
+        error: The estimated error of each body's amounts as a share of their peak, with shape :math:`(*)`: 0
+            where the exact engine ran, NaN where nothing was solved or no error is estimated (stiff).
     """
 
     time: Tensor
@@ -67,6 +72,7 @@ class Simulation:
     id: np.ndarray
     engine: str
     rtol: float
+    error: Tensor
 
     @property
     def outputs(self) -> list[str]:
@@ -127,9 +133,9 @@ class Simulation:
         Raises:
             ValueError: If kinetics are saturable, or states that it needs were not kept.
         """
-        if self.engine != "linear":
+        if self.engine not in EXACT:
             raise ValueError("AUC must have linear kinetics, but these are saturable; use nca().")
-        if self.states != self.system.states:
+        if not infinite and self.states != self.system.states:
             missing = next(state for state in self.system.states if state not in self.states)
             raise ValueError(f"AUC must have every state, but {missing!r} was not kept. Leave out 'keep'.")
         system, when = self.system.flat(), slice(-1 if infinite or last else 0, None)
@@ -139,11 +145,15 @@ class Simulation:
 
         def area(bodies: System, x: Tensor, given: Tensor) -> Tensor:
             entered = given.new_zeros(*given.shape[:-1], m).index_add(-1, inlet, given)
-            return linear.exposure(bodies, 0.0 * x if infinite else x, entered)[..., column]
+            return linear.exposure(bodies, x, entered)[..., column]
 
-        x = self.amount[..., when, :m].reshape(B, -1, m)
-        given = self.given[..., when, :].reshape(B, x.shape[1], -1)
-        areas = _in_chunks(area, system, x, given) * self._per_mg(output).reshape(-1, 1)
+        given = self.given[..., when, :].reshape(B, -1, len(routes))
+        if infinite:
+            unsolved = (self.status != SOLVED).reshape(B, 1, 1)
+            amount = self.amount.new_zeros(B, 1, m).masked_fill(unsolved, torch.nan)
+        else:
+            amount = self.amount[..., when, :m].reshape(B, -1, m)
+        areas = _in_chunks(area, system, amount, given) * self._per_mg(output).reshape(-1, 1)
         return areas.reshape(self.system.shape if infinite or last else (*self.system.shape, -1))
 
     def frame(self, outputs: Sequence[str] = ("plasma",)) -> pd.DataFrame:
@@ -177,7 +187,8 @@ class Simulation:
     def nca(self, output: str = "plasma", names: str = "house") -> pd.DataFrame:
         r"""Analyses the profiles of ``output``: one row a body.
 
-        Cmax, tmax and the terminal slope are those of the samples. For linear kinetics the areas are exact.
+        Cmax, tmax and the terminal slope are those of the samples; of the laplace engine's, those above 100
+        times its tolerance, as its error is a share of the peak. For linear kinetics the areas are exact.
         So are, for plasma and whatever was given, the clearance CL and the volume Vss of an intravenous
         dose and the bioavailability F of a dose by mouth. Otherwise they come from :func:`pbpk.nca.nca`.
 
@@ -195,7 +206,7 @@ class Simulation:
         total = self.given[..., -1, :].sum(-1).reshape(-1).detach()
         frame = nca(
             self.time,
-            self.concentration(output).reshape(len(total), len(self.time)),
+            self._above_noise(self.concentration(output)).reshape(len(total), len(self.time)),
             dose=total,
             route=route,
             duration=doses[-1].duration,
@@ -216,10 +227,17 @@ class Simulation:
         frame.insert(0, "id", self.id.reshape(-1))
         return with_names(frame, names, route)
 
+    def _above_noise(self, C: Tensor) -> Tensor:
+        """Returns concentrations with zero for those of which laplace leaves less than two digits."""
+        if self.engine != "laplace":
+            return C
+        noise = 100.0 * self.rtol * C.detach().amax(-1, keepdim=True)
+        return torch.where((noise > C) & (self.error[..., None] > 0), 0.0, C)
+
     @property
     def _complete(self) -> bool:
         """Whether the exact areas can be had."""
-        return self.engine == "linear" and self.states == self.system.states
+        return self.engine in EXACT and self.states == self.system.states
 
     def disposition(self) -> dict[str, Tensor]:
         r"""Returns the exact CL [L/h], Vss [L] and F [1] of linear kinetics, with shape :math:`(*)`.

@@ -162,7 +162,7 @@ def _read_parquet(path: Path) -> Table:
             f"{path.name} must be a Parquet file, but cannot be read as one ({reason}). Write it again."
         ) from None
     said = (stored.schema.metadata or {}).get(METADATA, b"{}")
-    table = Table(path.name, stored.to_pandas(), json.loads(said))
+    table = Table(path.name, stored.to_pandas(), _stored_provenance(said, path.name))
     for column in table.columns:
         if table.frame[column].dtype.kind not in "fiub":
             _refuse_formulas(table.name, [[cell] for cell in table.text(column)], [column])
@@ -249,6 +249,18 @@ def as_json(value: Any) -> str:
     return json.dumps(value, default=lambda other: other.item() if hasattr(other, "item") else str(other))
 
 
+def _stored_provenance(said: bytes, name: str) -> dict[str, Any]:
+    try:
+        provenance = json.loads(said)
+    except (ValueError, RecursionError):
+        provenance = None
+    if not isinstance(provenance, dict):
+        raise ValueError(
+            f"{name} must state its provenance as a JSON object, but it is damaged. Write it again."
+        )
+    return provenance
+
+
 def _provenance(lines: list[str]) -> dict[str, Any]:
     pairs = [line.lstrip("#").strip().partition(": ") for line in lines]
     return {key: _json_or_text(value) for key, colon, value in pairs if colon}
@@ -257,5 +269,5 @@ def _provenance(lines: list[str]) -> dict[str, Any]:
 def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -51,12 +51,15 @@ def factor(unit: str, to: str) -> float:
     >>> round(factor("mL/min", "L/h"), 12)
     0.06
     """
+    import tokenize
+
     import pint
 
     registry = _registry()
+    unreadable = (AttributeError, TypeError, AssertionError, ValueError, tokenize.TokenError, RecursionError)
     try:
         return float(registry.Quantity(1.0, unit).to(to).magnitude)
-    except (pint.errors.PintError, AttributeError, TypeError, AssertionError) as error:
+    except (pint.errors.PintError, *unreadable) as error:
         raise ValueError(f"unit must be one that converts to {to!r}, but is {unit!r} ({error}).") from None
 
 

@@ -124,7 +124,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     from pbpk.checks import choose
     from pbpk.files import check_writable
     from pbpk.progress import bar
-    from vpop.pcdm import PCDM, Training
+    from vpop.pcdm import FEWEST, PCDM, Training
     from vpop.reference import load_reference
 
     choose(
@@ -132,6 +132,11 @@ def _fit(arguments: argparse.Namespace) -> int:
     )  # a .json goes beside it
     check_writable(arguments.output)
     cohort, weights = load_reference(arguments.reference, seed=arguments.seed)
+    if cohort.physiology.species != "human" or len(cohort) < FEWEST:
+        raise ValueError(
+            f"--reference must hold at least {FEWEST} people, but {arguments.reference} holds {len(cohort)} "
+            f"of the species {cohort.physiology.species}. Give a larger cohort of people."
+        )
     training = Training(updates=arguments.updates) if arguments.updates else Training()
     with bar("updates", training.updates) as progress:
         model = PCDM(training=training, seed=arguments.seed).fit(cohort, weights, progress)

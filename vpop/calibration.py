@@ -1,12 +1,10 @@
 r"""Calibration: what a network draws a little too high or wide, brought back to the people it learnt from.
 
 Given sex and age, the network's draws of height, BMI, haematocrit and creatinine are off by a few hundredths
-of a standard deviation. With mean :math:`m` and standard deviation :math:`s` by sex and age of
-its draws and of the people,
-
-.. math:: x' = m_{people} + (x - m_{drawn}) \, s_{people} / s_{drawn}
-
-which keeps the shape of the tails and how coordinates hang together, and is undone for what is given.
+of a standard deviation. Two growth charts of these coordinates, one of its draws and one of the people, tell
+how much at each of their quantiles; a draw moves from its quantile on the one to the same on the other, and
+beyond the outermost quantiles by as much as these do. The map rises, keeps how coordinates hang together, and
+is undone for what is given.
 """
 
 from __future__ import annotations
@@ -18,44 +16,35 @@ import torch
 from torch import Tensor
 
 from vpop.coordinates import NAMES, WHO
-from vpop.growth import KNOTS, between_knots, kernel
+from vpop.growth import Growth, between_knots
 
 _COLUMNS = [NAMES.index(name) for name in WHO]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Affine maps of the coordinates of :data:`vpop.coordinates.WHO` by sex and age.
+    """Monotone maps of the coordinates of :data:`vpop.coordinates.WHO` by sex and age.
 
     Attributes:
-        scale: By sex (female, male), age (:data:`vpop.growth.KNOTS`) and coordinate, shape (2, 37, 4).
-        shift: Likewise.
+        drawn: The quantiles of the network's draws: coordinate, sex, age, score; shape (4, 2, 37, 15).
+        people: The quantiles of the people, likewise.
     """
 
-    scale: Tensor
-    shift: Tensor
+    drawn: Tensor
+    people: Tensor
 
     @classmethod
     def fit(cls, drawn: Population, people: Population) -> Calibration:
-        """Learns the maps that give drawn coordinates the moments of the people's."""
-        m_drawn, s_drawn = drawn.moments()
-        m_people, s_people = people.moments()
-        scale = s_people / s_drawn
-        return cls(scale, m_people - m_drawn * scale)
+        """Learns the maps that give drawn coordinates the quantiles of the people's."""
+        return cls(drawn.quantiles(), people.quantiles())
 
     def apply(self, free: Tensor, people: Mapping[str, Tensor]) -> Tensor:
         """Maps drawn coordinates of people with sex and age to calibrated ones, shape :math:`(n, d)`."""
-        scale, shift = self._at(people)
-        return _with_columns(free, shift + scale * free[:, _COLUMNS])
+        return _moved(free, people, self.drawn, self.people)
 
     def undo(self, free: Tensor, people: Mapping[str, Tensor]) -> Tensor:
         """Maps calibrated coordinates back to those that the network knows, shape :math:`(n, d)`."""
-        scale, shift = self._at(people)
-        return _with_columns(free, (free[:, _COLUMNS] - shift) / scale)
-
-    def _at(self, people: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        sex, age = people["sex"], people["age"]
-        return between_knots(self.scale, sex, age), between_knots(self.shift, sex, age)
+        return _moved(free, people, self.people, self.drawn)
 
 
 @dataclass(frozen=True)
@@ -74,31 +63,32 @@ class Population:
     age: Tensor
     weights: Tensor
 
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Returns mean and standard deviation by sex, age and coordinate, shape :math:`(2, 37, 4)`."""
-        values = self.free[:, _COLUMNS]
-        means, sds = [], []
-        for one in (0.0, 1.0):
-            chosen = self.sex == one
-            if int(chosen.sum()) < 2:
-                chosen = torch.ones_like(chosen)  # one sex only: the other borrows
-            for knot in KNOTS:
-                weights = kernel(knot, self.age[chosen], self.weights[chosen])[:, None]
-                known = torch.isfinite(values[chosen])
-                weights = weights * known
-                total = weights.sum(0).clamp(min=1e-300)
-                x = torch.where(known, values[chosen], 0.0)
-                mean = (weights * x).sum(0) / total
-                variance = (weights * (x - mean) ** 2).sum(0) / total
-                # A coordinate no one of that age has (a newborn's creatinine) is left as it is.
-                absent = ~known.any(0) | (variance <= 0)
-                means.append(torch.where(absent, 0.0, mean))
-                sds.append(torch.where(absent, 1.0, variance).sqrt())
-        shape = (2, len(KNOTS), len(_COLUMNS))
-        return torch.stack(means).reshape(shape), torch.stack(sds).reshape(shape)
+    def quantiles(self) -> Tensor:
+        """Returns the quantiles of each coordinate by sex and age, with shape (4, 2, 37, 15)."""
+        charts = (
+            Growth.fit(torch.exp(self.free[:, column]), self.sex, self.age, self.weights)
+            for column in _COLUMNS
+        )
+        return torch.stack([chart.quantiles for chart in charts])
 
 
-def _with_columns(free: Tensor, columns: Tensor) -> Tensor:
-    changed = free.clone()
-    changed[:, _COLUMNS] = columns
-    return changed
+def _moved(free: Tensor, people: Mapping[str, Tensor], source: Tensor, target: Tensor) -> Tensor:
+    """Moves each coordinate from its quantile in one table to the same quantile in another."""
+    moved = free.clone()
+    for at, column in enumerate(_COLUMNS):
+        rows = (between_knots(table[at], people["sex"], people["age"]) for table in (source, target))
+        moved[:, column] = _transfer(free[:, column], *rows)
+    return moved
+
+
+def _transfer(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Maps x, shape (n), by straight lines from rising ``source`` to rising ``target``, shapes (n, k).
+
+    Beyond the outermost quantiles the slope is 1: the tails keep the shape that the network gave them.
+    """
+    upper = torch.searchsorted(source, x[:, None].contiguous()).clamp(1, source.shape[1] - 1)
+    (s0, s1), (t0, t1) = (
+        (table.gather(1, upper - 1)[:, 0], table.gather(1, upper)[:, 0]) for table in (source, target)
+    )
+    slope = torch.where((x < s0) | (x > s1), 1.0, (t1 - t0) / (s1 - s0))
+    return torch.where(x > s1, t1 + (x - s1), t0 + slope * (x - s0))

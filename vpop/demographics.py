@@ -14,7 +14,7 @@ from torch import Tensor
 from pbpk.physiology import RACES
 
 OLDEST = 80.0
-_EDGES = torch.cat([torch.arange(24) / 12, torch.arange(2.0, OLDEST + 1.0)]).to(torch.float64)
+EDGES = torch.cat([torch.arange(24) / 12, torch.arange(2.0, OLDEST + 1.0)]).to(torch.float64)
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Demographics:
 
     @classmethod
     def fit(cls, sex: Tensor, race: Tensor, age: Tensor, weights: Tensor) -> Demographics:
-        """Counts people, each with its weight; all with shape (n,). Unknown races are left out."""
-        cell = (torch.searchsorted(_EDGES, age.double().contiguous(), right=True) - 1).clamp(min=0)
-        share = torch.zeros(2, len(RACES), len(_EDGES), dtype=torch.float64)
-        known = race >= 0
-        where = (sex.round().long()[known], race[known], cell[known])
-        share.index_put_(where, weights[known].double(), accumulate=True)
+        """Counts people, each with its weight; all with shape (n,). An unknown race counts as Other."""
+        cell = (torch.searchsorted(EDGES, age.double().contiguous(), right=True) - 1).clamp(min=0)
+        share = torch.zeros(2, len(RACES), len(EDGES), dtype=torch.float64)
+        other = RACES.index("Other")
+        where = (sex.round().long(), torch.where(race < 0, other, race), cell)
+        share.index_put_(where, weights.double(), accumulate=True)
         return cls(share / share.sum())
 
     def of_sex(self, sex: float) -> Demographics:
@@ -55,7 +55,7 @@ class Demographics:
             ValueError: If the reference population has no one of that age.
         """
         low, high = age
-        start, end = _EDGES, torch.cat([_EDGES[1:], _EDGES[-1:]])
+        start, end = EDGES, torch.cat([EDGES[1:], EDGES[-1:]])
         overlap = (end.clamp(max=high) - start.clamp(min=low)).clamp(min=0) / (end - start).clamp(min=1e-9)
         overlap[-1] = float(low <= OLDEST <= high)
         if low == high and low < OLDEST:  # one exact age

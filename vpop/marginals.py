@@ -82,6 +82,9 @@ class Marginals:
         columns = []
         for column in values.T:
             known = torch.isfinite(column)
+            if int(known.sum()) < 2:  # a column that no one has
+                columns.append(cls._scores(knots))
+                continue
             quantiles = weighted_quantiles(column[known], weights[known], probabilities)
             # Ties (a haematocrit is rounded to 0.1 %) would make the map flat: tilt it by a trifle.
             span = (quantiles[-1] - quantiles[0]).clamp(min=1e-6)

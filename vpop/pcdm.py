@@ -8,8 +8,6 @@ it that whatever it draws obeys physiology, exactly, without a penalty and witho
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
@@ -20,21 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbpk.files import write_whole
-from pbpk.physiology import Cohort, Physiology
+from pbpk.physiology import RACES, Cohort, Physiology
+from vpop import demographics, growth, marginals, weights
 from vpop.calibration import Calibration, Population
 from vpop.coordinates import NAMES, WHO, Coordinates
 from vpop.demographics import OLDEST, Demographics
 from vpop.denoise import Denoiser, loss
 from vpop.growth import Growth
 from vpop.marginals import Marginals
+from vpop.organ_layer import lawful
 from vpop.request import Request
 from vpop.sample import STEPS, noise_levels, solve
+from vpop.weights import Weights
 
-FORMAT = "vpop-pcdm-1"
 CHUNK = 1024  # people drawn at once; part of what a seed means
 FEWEST = 50  # people below which a fit is refused
-PATIENCE = 400  # chunks without one success before a request is given up
+PATIENCE = 100  # chunks without one success before a request is given up
 
 Progress = Callable[[int, int], None]
 
@@ -90,29 +89,36 @@ class PCDM:
             ValueError: If fewer than 50 bodies can be used.
         """
         bodies = cohort.physiology
-        weights = torch.ones_like(bodies.BW) if weights is None else weights
+        weight = torch.ones_like(bodies.BW) if weights is None else weights
+        good = lawful(bodies)
+        self._enough(good)
+        bodies, weight = bodies[good], weight[good]
         race = bodies.race if bodies.race is not None else torch.full(bodies.shape, -1)
-        self.demographics = Demographics.fit(bodies.sex, race, bodies.age, weights)
-        self.coordinates = Coordinates.fit(bodies, weights)
+        self.coordinates = Coordinates.fit(bodies, weight)
         free = self.coordinates.encode(bodies)
         usable = ~torch.isinf(free).any(-1) & torch.isfinite(free[:, NAMES.index("CO") :]).all(-1)
-        if int(usable.sum()) < FEWEST:
-            raise ValueError(
-                f"PCDM.fit needs at least {FEWEST} complete bodies that obey the laws, but has "
-                f"{int(usable.sum())} of {len(cohort)}. Look at them with 'pbpk check'."
-            )
-        bodies, free, weights, race = bodies[usable], free[usable], weights[usable], race[usable]
-        self.marginals = Marginals.fit(free, weights)
-        self._train(self.marginals.encode(free), bodies, race, weights, progress)
-        self._calibrate(Population(free, bodies.sex, bodies.age, weights))
+        self._enough(usable)
+        bodies, free, weight, race = bodies[usable], free[usable], weight[usable], race[usable]
+        self.demographics = Demographics.fit(bodies.sex, race, bodies.age, weight)
+        self.marginals = Marginals.fit(free, weight)
+        self._train(self.marginals.encode(free), bodies, race, weight, progress)
+        self._calibrate(Population(free, bodies.sex, bodies.age, weight))
         self.card |= {
             "bodies": int(usable.sum()),
-            "left_out": int((~usable).sum()),
+            "left_out": len(cohort) - int(usable.sum()),
             "training": vars(self.training),
             "seed": self.seed,
             "reference": dict(cohort.provenance),
         }
         return self
+
+    @staticmethod
+    def _enough(usable: Tensor) -> None:
+        if int(usable.sum()) < FEWEST:
+            raise ValueError(
+                f"PCDM.fit needs at least {FEWEST} complete bodies that obey the laws, but has "
+                f"{int(usable.sum())} of {len(usable)}. Look at them with 'pbpk check'."
+            )
 
     def _train(
         self, scores: Tensor, bodies: Physiology, race: Tensor, weights: Tensor, progress: Progress | None
@@ -265,31 +271,18 @@ class PCDM:
         return self.coordinates.decode(free, people, given)
 
     def save(self, path: str | Path) -> None:
-        """Writes the weights as safetensors, whole or not at all, and beside them the card as JSON.
-
-        The card travels inside the weights too; the one beside them is for people to read.
-        """
-        from safetensors.torch import save_file
-
+        """Writes the weights as safetensors and beside them the card as JSON, both whole or neither."""
+        charts = self.coordinates.charts
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {
             "marginals": self.marginals.knots,
             "demographics": self.demographics.share,
-            "growth": torch.stack([self.coordinates.charts[name].quantiles for name in WHO]),
-            "calibration": torch.stack([self.calibration.scale, self.calibration.shift]),
+            "growth": torch.stack([charts[name].quantiles for name in WHO]),
+            "calibration": torch.stack([self.calibration.drawn, self.calibration.people]),
             "youngest": torch.tensor(self.coordinates.youngest, dtype=torch.float64),
         }
-        header = {
-            "format": FORMAT,
-            "coordinates": ",".join(NAMES),
-            "card": json.dumps({k: v for k, v in self.card.items() if k != "sha256"}),
-        }
-        header["settings"] = json.dumps({"width": self.width, "depth": self.depth, "seed": self.seed})
-        with write_whole(path) as partial:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, partial, header)
-        card = self.card | {"sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
-        with write_whole(Path(path).with_suffix(".json")) as partial:
-            partial.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        settings = {"width": self.width, "depth": self.depth, "seed": self.seed}
+        weights.write(path, Weights(tensors, settings, self.card), ",".join(NAMES))
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> PCDM:
@@ -298,47 +291,30 @@ class PCDM:
         Raises:
             ValueError: If the file is not a whole weights file of this version of the model.
         """
-        from safetensors import SafetensorError, safe_open
-
-        path = (
-            Path(path)
-            if path is not None
-            else Path(str(resources.files("vpop") / "data" / "pcdm.safetensors"))
-        )
-        if not path.is_file():
-            raise ValueError(f"weights must be a file, but {path} is not there.")
-        try:
-            with safe_open(path, "pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ValueError(
-                f"weights must be a whole safetensors file, but {path} is not ({error})."
-            ) from None
-        if header.get("format") != FORMAT or header.get("coordinates") != ",".join(NAMES):
-            raise ValueError(
-                f"weights must be of format {FORMAT} with this version's coordinates, but {path} is "
-                f"{header.get('format', 'something else')!r}. Fit them anew with 'vpop fit'."
-            )
-        if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-            raise ValueError(f"weights must be finite, but {path} holds NaN or infinity; it is damaged.")
-        model = cls(**json.loads(header["settings"]), card=json.loads(header["card"]))
-        model._fill(tensors, path)
-        model.card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        file = Path(path if path is not None else str(resources.files("vpop") / "data" / "pcdm.safetensors"))
+        tensors, settings, card = weights.read(file, ",".join(NAMES))
+        if set(settings) != {"width", "depth", "seed"} or not all(type(v) is int for v in settings.values()):
+            raise ValueError(f"weights must say width, depth and seed, but {file} says {settings}.")
+        model = cls(settings["width"], settings["depth"], seed=settings["seed"], card=card)
+        network = Denoiser(len(NAMES), model.width, model.depth)
+        shapes: dict[str, tuple[int, ...]] = dict(_SHAPES)
+        shapes |= {f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()}
+        weights.check_shapes(tensors, shapes, file)
+        charts = dict(zip(WHO, map(Growth, tensors.pop("growth")), strict=True))
+        model.coordinates = Coordinates(charts, float(tensors.pop("youngest")))
+        model.calibration = Calibration(*tensors.pop("calibration"))
+        model.marginals = Marginals(tensors.pop("marginals"))
+        model.demographics = Demographics(tensors.pop("demographics"))
+        network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
+        model.network = network.requires_grad_(False).eval()
         return model
 
-    def _fill(self, tensors: dict[str, Tensor], path: Path) -> None:
-        try:
-            charts = dict(zip(WHO, map(Growth, tensors.pop("growth")), strict=True))
-            self.coordinates = Coordinates(charts, float(tensors.pop("youngest")))
-            self.calibration = Calibration(*tensors.pop("calibration"))
-            self.marginals = Marginals(tensors.pop("marginals"))
-            self.demographics = Demographics(tensors.pop("demographics"))
-            self.network = Denoiser(len(NAMES), self.width, self.depth).requires_grad_(False).eval()
-            state = {name.removeprefix("network."): value for name, value in tensors.items()}
-            self.network.load_state_dict(state)
-        except (KeyError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"weights must hold every tensor of the model, but {path} does not ({reason})."
-            ) from None
+
+_CHART = (2, len(growth.KNOTS), len(growth.SCORES))
+_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "marginals": (len(NAMES), marginals.KNOTS),
+    "demographics": (2, len(RACES), len(demographics.EDGES)),
+    "growth": (len(WHO), *_CHART),
+    "calibration": (2, len(WHO), *_CHART),
+    "youngest": (),
+}

@@ -61,6 +61,10 @@ def violations(
     if tolerance is not None and not tolerance >= 0:
         raise ValueError(f"tolerance must be 0 or more, but is {tolerance}. 1e-9 is usual.")
     p = bodies.physiology if isinstance(bodies, Cohort) else bodies
+    if asked is not None and not isinstance(asked, Mapping):
+        raise ValueError(
+            f"asked must give values by column, but is {asked!r}. Correct the file's provenance."
+        )
     stated, asked = dict(stated or {}), dict(asked or {})
     reasons = dict(not_applied or {})
     banded = [*LAWS, *BESIDE]

@@ -62,8 +62,21 @@ def column(p: Physiology, name: str) -> Tensor:
     return value
 
 
-def _wanted(values: Any, p: Physiology) -> Tensor:
-    """Returns the values asked for as a tensor like BW; sex letters become numbers."""
+def _wanted(name: str, values: Any, p: Physiology) -> Tensor:
+    """Returns the values asked for as a tensor like BW; sex letters become numbers.
+
+    Raises:
+        ValueError: If they are neither one number nor one a body.
+    """
+    try:
+        return _like_BW(values, p)
+    except (ValueError, TypeError, RuntimeError):
+        raise ValueError(
+            f"asked must give {name} as one number, or one for each body, but has {values!r}."
+        ) from None
+
+
+def _like_BW(values: Any, p: Physiology) -> Tensor:
     array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
     if array.dtype.kind in "OUS":
         array = np.vectorize(lambda value: SEXES.get(value, value), otypes=[np.float64])(array)
@@ -71,7 +84,7 @@ def _wanted(values: Any, p: Physiology) -> Tensor:
 
 
 def _asked(p: Physiology, stated: Columns, asked: Columns) -> Tensor | None:
-    errors = [relative_error(column(p, name), _wanted(value, p)) for name, value in asked.items()]
+    errors = [relative_error(column(p, name), _wanted(name, value, p)) for name, value in asked.items()]
     if not errors:
         return None
     together = torch.stack(errors)
@@ -80,7 +93,7 @@ def _asked(p: Physiology, stated: Columns, asked: Columns) -> Tensor | None:
 
 
 def _stated_BMI(p: Physiology, stated: Columns, asked: Columns) -> Tensor | None:
-    return relative_error(p.BMI, _wanted(stated["BMI"], p)) if "BMI" in stated else None
+    return relative_error(p.BMI, _wanted("BMI", stated["BMI"], p)) if "BMI" in stated else None
 
 
 EXACT: tuple[ExactLaw, ...] = (

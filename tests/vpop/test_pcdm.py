@@ -106,6 +106,13 @@ def test_a_fit_to_a_handful_of_people_is_refused(shipped):
         PCDM().fit(shipped.sample(20))
 
 
+def test_a_cohort_of_unlawful_bodies_is_refused(shipped):
+    cohort = shipped.sample(200)
+    broken = Cohort(cohort.physiology.replace(CO=9.0 * cohort.physiology.CO), cohort.id)
+    with pytest.raises(ValueError, match="obey the laws, but has 0 of 200"):
+        PCDM().fit(broken)
+
+
 def truncated(path):
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -121,6 +128,19 @@ def tampered(path):
     save_file(tensors, path, header)
 
 
+def reshaped(path):
+    with safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["demographics"] = tensors["demographics"][:1].contiguous()
+    save_file(tensors, path, header)
+
+
+def without_a_card(path):
+    with safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {name: value for name, value in header.items() if name != "card"})
+
+
 def of_another_version(path):
     with safe_open(path, "pt") as file:
         header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -128,7 +148,9 @@ def of_another_version(path):
     save_file(tensors, path, header)
 
 
-@pytest.mark.parametrize("damage", [truncated, foreign, tampered, of_another_version])
+@pytest.mark.parametrize(
+    "damage", [truncated, foreign, tampered, reshaped, without_a_card, of_another_version]
+)
 def test_a_damaged_or_foreign_weights_file_is_refused_in_one_line(fitted, tmp_path, damage):
     path = tmp_path / "m.safetensors"
     fitted.save(path)
