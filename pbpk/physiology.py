@@ -31,6 +31,20 @@ RACES: tuple[str, ...] = (
 )
 
 
+def body_mass_index(height: Tensor, BW: Tensor) -> Tensor:
+    r"""Computes the body-mass index :math:`BW / (height/100)^2` [kg/m2] from height [cm] and weight [kg]."""
+    return BW / (height / 100.0) ** 2
+
+
+def body_surface_area(height: Tensor, BW: Tensor) -> Tensor:
+    r"""Computes the body surface area :math:`\sqrt{height \cdot BW / 3600}` [m2] from cm and kg.
+
+    References:
+        Mosteller (1987). N Engl J Med 317:1098. https://doi.org/10.1056/NEJM198710223171717
+    """
+    return torch.sqrt(height * BW / 3600.0)
+
+
 @dataclass(frozen=True)
 class Physiology:
     r"""One body or a batch of bodies of one species.
@@ -113,17 +127,13 @@ class Physiology:
 
     @property
     def BMI(self) -> Tensor:
-        r"""The body-mass index :math:`BW / (height/100)^2` [kg/m2]."""
-        return self.BW / (self.height / 100.0) ** 2
+        """The body-mass index [kg/m2], with shape :math:`(*)`."""
+        return body_mass_index(self.height, self.BW)
 
     @property
     def BSA(self) -> Tensor:
-        r"""The body surface area :math:`\sqrt{height \cdot BW / 3600}` [m2].
-
-        References:
-            Mosteller (1987). N Engl J Med 317:1098. https://doi.org/10.1056/NEJM198710223171717
-        """
-        return torch.sqrt(self.height * self.BW / 3600.0)
+        """The body surface area [m2], with shape :math:`(*)`."""
+        return body_surface_area(self.height, self.BW)
 
     def mass(self, *organs: str) -> Tensor:
         """Returns the mass of one organ, or of several together [kg], with shape :math:`(*)`."""

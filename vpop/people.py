@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbpk.physiology import body_mass_index, body_surface_area
 from pbpk.units import quantity
 
 
@@ -81,17 +82,13 @@ class People:
 
     @property
     def BMI(self) -> Tensor:
-        r"""The body-mass index :math:`BW / (height/100)^2` [kg/m2]."""
-        return self.BW / (self.height / 100.0) ** 2
+        """The body-mass index [kg/m2], with shape :math:`(n)`."""
+        return body_mass_index(self.height, self.BW)
 
     @property
     def BSA(self) -> Tensor:
-        r"""The body surface area :math:`\sqrt{height \cdot BW / 3600}` [m2].
-
-        References:
-            Mosteller (1987). N Engl J Med 317:1098. https://doi.org/10.1056/NEJM198710223171717
-        """
-        return torch.sqrt(self.height * self.BW / 3600.0)
+        """The body surface area [m2], with shape :math:`(n)`."""
+        return body_surface_area(self.height, self.BW)
 
 
 def _double(value: Any) -> Tensor:
