@@ -98,7 +98,7 @@ def simulate(
     system = assemble(graph, bodies, drug)
     dose = plan.amounts(bodies.BW)
     possible = _possible(system, ids, throw)
-    kept = tuple(choose("keep", state, system.states) for state in keep or system.states)
+    kept = tuple(choose("keep", state, system.states) for state in (system.states if keep is None else keep))
     engine, amount, status, error = _solve(
         system.flat(),
         plan.schedule(time),

@@ -100,7 +100,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     from pbpk.io import save_cohort
     from pbpk.progress import bar
     from pbpk.table import SUFFIXES
-    from vpop.judge import judge
+    from vpop.judge import judge, refuse_unlawful
     from vpop.pcdm import PCDM
 
     choose("the suffix of -o", Path(arguments.output).suffix.lower(), SUFFIXES)
@@ -115,6 +115,7 @@ def _sample(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     report = judge(cohort)
+    refuse_unlawful(report)
     save_cohort(cohort, arguments.output)
     print(f"{len(cohort)} people in {arguments.output}; violation rate {report.rate:.2%}")
     return 1 if report.rate else 0

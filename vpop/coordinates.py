@@ -146,6 +146,20 @@ class Coordinates:
             free[..., NAMES.index(name)] = self._encode_who(name, value, body)
         return free
 
+    def density(self, name: str, value: Tensor, people: Mapping[str, Tensor]) -> Tensor:
+        """Returns how likely people of that sex and age are to have a value; 0 outside the laws.
+
+        Arguments:
+            name: One of :data:`WHO`.
+            value: The values, with shape :math:`(n)`.
+            people: Sex, race and age, with shape :math:`(n)`.
+        """
+        lower, upper = self._bounds(name, blank(people))
+        lawful = (value > lower) & (value < upper)
+        if name == "SCR":
+            lawful = lawful & (people["age"] >= self.youngest)
+        return lawful * self.charts[name].density(value, people["sex"], people["age"])
+
     def _bounds(self, name: str, body: Physiology) -> tuple[Tensor, Tensor]:
         """Returns the bounds of height, BMI, haematocrit or creatinine for these people, shape (n,)."""
         if name == "SCR":  # no law bounds it: these bounds only have to be far away

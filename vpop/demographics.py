@@ -1,7 +1,8 @@
 """Who is drawn: sex, race and age in the proportions of the reference population.
 
 A table of shares by sex, race and age: months up to two years, then years, then one cell for the oldest,
-whose ages a survey does not tell apart (NHANES writes 80 for 80 and over, and so does this table).
+whose ages a survey does not tell apart: CDC's files write 80 for 80 and over. The table of NHANES 2013-2018
+that the shipped weights learnt from ends at 79 years.
 """
 
 from __future__ import annotations

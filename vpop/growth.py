@@ -3,7 +3,7 @@ r"""Growth charts: where a value stands among people of that sex and age.
 A chart holds, at some forty ages, the quantiles of a quantity's logarithm at fixed normal scores. It turns a
 value into its score :math:`z` and back by straight lines between quantiles and ages, with straight tails. The
 coordinates start from it, so that the network need not learn growth, or how skewed weight is at what age.
-A chart is a smooth summary of many people; it holds no one's own value.
+A chart is a smoothed summary of at least some sixty people an age.
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ class Growth:
         scores = SCORES.to(at)
         share = (at - low) / (high - low)
         return torch.lerp(scores[upper - 1], scores[upper], share)[:, 0]
+
+    def density(self, value: Tensor, sex: Tensor, age: Tensor) -> Tensor:
+        """Returns the density of the logarithm of values, all with shape :math:`(n)`."""
+        step = 1e-3
+        z = self.score(value, sex, age)
+        slope = (self.score(value * (1 + step), sex, age) - z) / step
+        return torch.exp(-0.5 * z**2) / (2 * math.pi) ** 0.5 * slope
 
     def value(self, score: Tensor, sex: Tensor, age: Tensor) -> Tensor:
         """Returns the values that stand at normal scores, all with shape :math:`(n)`."""

@@ -12,3 +12,17 @@ def judge(cohort: Cohort) -> Report:
     What was asked for travels in ``cohort.provenance["asked"]``; a cohort from elsewhere has none.
     """
     return violations(cohort, stated={"BMI": cohort.physiology.BMI}, asked=cohort.provenance.get("asked"))
+
+
+def refuse_unlawful(report: Report) -> None:
+    """Raises if people that this package drew break a law: it must not happen, and must not be written.
+
+    Raises:
+        ValueError: Naming the laws.
+    """
+    broken = report.violated().any(0) & report.counted
+    if bool(broken.any()):
+        names = ", ".join(law.id for law, hit in zip(report.laws, broken, strict=True) if bool(hit))
+        raise ValueError(
+            f"people drawn must obey the laws, but these break {names}: please report the request."
+        )

@@ -21,7 +21,7 @@ from torch import Tensor
 from pbpk.physiology import RACES, Cohort, Physiology
 from vpop import demographics, growth, marginals, weights
 from vpop.calibration import Calibration, Population
-from vpop.coordinates import NAMES, WHO, Coordinates
+from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.denoise import Denoiser, loss
 from vpop.growth import Growth
@@ -246,9 +246,9 @@ class PCDM:
         drawn = 0
         while True:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + drawn)
-            people = request.people(self.demographics, CHUNK, generator)
+            people, given = request.people(self.demographics, self.coordinates, CHUNK, generator)
             drawn += 1
-            bodies = self._draw(people, request, generator, steps) if len(people["age"]) else None
+            bodies = self._draw(people, given, generator, steps) if len(people["age"]) else None
             if bodies is not None:
                 bodies = bodies[torch.from_numpy(request.holds(bodies))]
             if bodies is None or not len(bodies.BW):
@@ -261,12 +261,10 @@ class PCDM:
 
     @torch.no_grad()
     def _draw(
-        self, people: dict[str, Tensor], request: Request, generator: torch.Generator, steps: int
+        self, people: dict[str, Tensor], given: dict[str, Tensor], generator: torch.Generator, steps: int
     ) -> Physiology:
-        """Draws one body for each of the people, which are columns of shape (m,)."""
-        m = len(people["age"])
-        given = {name: people["age"].new_full((m,), value) for name, value in request.given.items()}
-        known = self.calibration.undo(request.known(self.coordinates, people, given), people)
+        """Draws one body for each of the people with what is given; columns of shape (m,)."""
+        known = self.calibration.undo(self.coordinates.known(blank(people), given), people)
         free = self.calibration.apply(self._denoised(people, known, generator, steps), people)
         return self.coordinates.decode(free, people, given)
 

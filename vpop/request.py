@@ -19,6 +19,7 @@ from pbpk.checks import choose
 from pbpk.organs import ORGANS, WITHOUT_FLOW
 from pbpk.physiology import RACES, Physiology
 from vpop import limits
+from vpop.bayes import CANDIDATES, draw_again
 from vpop.coordinates import GIVEN, LAWS_OF, Coordinates, Impossible, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.where import Bound, Range, Where
@@ -106,7 +107,12 @@ class Request:
             exact |= {b.column: float(b.value) for b in part.bounds() if _exact(b)}
         low, high = _narrow(low, high, [b for part in parts for b in part.bounds()])
         if "age" in exact:
+            if not low <= exact["age"] <= high:
+                raise ValueError(
+                    f"age must be one, but {exact['age']:g} contradicts the range {low:g}:{high:g}."
+                )
             low = high = exact.pop("age")
+        exact = _settled(exact)
         who = {"age", "sex", "race"}
         left = [part for part in parts if not all(_exact(b) for b in part.bounds()) or not part.bounds()]
         return cls(
@@ -134,21 +140,19 @@ class Request:
         parts += [f"{name} == {value:.15g}" for name, value in self.given.items()]
         return " and ".join([*parts, *(f"({part.text})" for part in (*self.before, *self.after))])
 
-    def people(self, demographics: Demographics, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws up to n people of the right sex, race and age."""
+    def people(
+        self, demographics: Demographics, coordinates: Coordinates, n: int, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Draws up to n people of the right sex, race and age, and what each of them is given."""
         chosen = demographics.of_sex(self.sex) if self.sex is not None else demographics
-        people = chosen.draw(n, generator, self.age)
+        people = chosen.draw(CANDIDATES * n if self.given else n, generator, self.age)
         if self.before:
             table = who_table(people["sex"], people["race"], people["age"])
             keep = torch.from_numpy(np.logical_and.reduce([part.holds(table) for part in self.before]))
             people = {name: value[keep] for name, value in people.items()}
-        return people
-
-    def known(
-        self, coordinates: Coordinates, people: Mapping[str, Tensor], given: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Returns the free numbers of what is given, NaN elsewhere, with shape :math:`(m, d)`."""
-        return coordinates.known(blank(people), given)
+        if not self.given or not len(people["age"]):
+            return people, {}
+        return draw_again(people, self.given, n, coordinates, generator)
 
     def holds(self, bodies: Physiology) -> np.ndarray:
         """Returns who satisfies the parts that need a body, with shape :math:`(m)`."""
@@ -163,6 +167,28 @@ class Request:
             f"where must be met by someone, but by none of {drawn:,} people drawn: {self.text()}. "
             "Widen it, or fix a column with '=='."
         )
+
+
+def _settled(exact: dict[str, float]) -> dict[str, float]:
+    """Returns height and weight where two of height, weight and BMI are given; all three must agree.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    height, BW, BMI = (exact.get(name) for name in ("height", "BW", "BMI"))
+    if BMI is None or (height is None and BW is None):
+        return exact
+    if height is not None and BW is not None:
+        stated = BW / (height / 100.0) ** 2
+        if abs(stated / BMI - 1.0) > 1e-6:
+            raise ValueError(
+                f"BMI must be BW / (height/100)^2, but BMI {BMI:g} is asked for beside {BW:g} kg and "
+                f"{height:g} cm, which make {stated:.4g}. Leave one of the three out."
+            )
+        return {name: value for name, value in exact.items() if name != "BMI"}
+    if height is None and BW is not None:
+        return exact | {"height": 100.0 * (BW / BMI) ** 0.5}
+    return exact
 
 
 def _exact(bound: Bound) -> bool:

@@ -23,7 +23,7 @@ from pbpk.regimen import FEWEST_HOURS, MOST_HOURS, Regimen
 from pbpk.simulate import simulate
 from pbpk.simulation import Simulation
 from pbpk.topology import CLEARANCES
-from vpop.judge import judge
+from vpop.judge import judge, refuse_unlawful
 from vpop.pcdm import PCDM
 from vpop.result import Result
 
@@ -192,8 +192,11 @@ class Study:
         """
         check_folder(folder)
         cohort = self.people.gather()
+        report = judge(cohort)
+        if self.people.cohort is None:
+            refuse_unlawful(report)
         simulations = {arm.name: arm.run(cohort) for arm in self.arms}
-        result = Result(self, cohort, simulations, judge(cohort))
+        result = Result(self, cohort, simulations, report)
         with write_folder(folder) as partial:
             result.write(partial)
         return result

@@ -1,0 +1,85 @@
+r"""Who is likely to have a given value: sex, race, age and height, drawn again from those who may have it.
+
+Men and women of all ages are not equally likely to weigh 120 kg. By Bayes' rule, people drawn from the
+population are drawn again with weights
+
+.. math:: w = p(height) \, p(BMI) \, p(HCT) \, p(SCR) \quad \text{given sex and age, of what is given}
+
+from the growth charts, 0 outside the laws. Where only the weight is given, the height is integrated over, and
+drawn from what is left of it. [ours]: the charts' values are taken as independent, given sex and age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vpop.coordinates import Coordinates, blank
+
+CANDIDATES = 8  # people drawn for each one kept
+_HEIGHTS = 41  # heights tried for each person of whom only the weight is given
+
+
+def draw_again(
+    people: Mapping[str, Tensor],
+    given: Mapping[str, float],
+    n: int,
+    coordinates: Coordinates,
+    generator: torch.Generator,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Draws n of the people by how likely they are to have what is given.
+
+    Arguments:
+        people: Candidates: sex, race and age, with shape :math:`(m)`.
+        given: Values of :data:`vpop.coordinates.GIVEN`.
+        n: How many are kept.
+        coordinates: The model's coordinates, whose charts and laws decide.
+        generator: The source of randomness.
+
+    Returns:
+        The people, with shape (n), and what each is given, with shape (n): a height too where only the
+        weight was given.
+
+    Raises:
+        Impossible: If no candidate can have what is given, naming the law that forbids it.
+    """
+    values = {name: torch.full_like(people["age"], value) for name, value in given.items()}
+    weight = torch.ones_like(people["age"])
+    for name in ("height", "BMI", "HCT", "SCR"):
+        value = values.get(name)
+        if name == "BMI" and "BW" in values and "height" in values:
+            value = values["BW"] / (values["height"] / 100.0) ** 2
+        if value is not None:
+            weight = weight * coordinates.density(name, value, people)
+    if "BW" in values and "height" not in values:
+        heights, likely = _heights(values["BW"], people, coordinates)
+        weight = weight * likely.sum(-1)
+    if not bool((weight > 0).any()):
+        coordinates.known(blank(people), values)  # says which law forbids it
+        return {name: value[:0] for name, value in people.items()}, {}
+    kept = torch.multinomial(weight, n, replacement=True, generator=generator)
+    if "BW" in values and "height" not in values:
+        which = torch.multinomial(likely[kept], 1, generator=generator)
+        values["height"] = torch.zeros_like(people["age"])
+        chosen = heights[kept].gather(1, which)[:, 0]
+        return _of(people, kept), _of(values, kept) | {"height": chosen}
+    return _of(people, kept), _of(values, kept)
+
+
+def _of(columns: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+    return {name: value[kept] for name, value in columns.items()}
+
+
+def _heights(BW: Tensor, people: Mapping[str, Tensor], coordinates: Coordinates) -> tuple[Tensor, Tensor]:
+    """Returns heights that each person may have, and how likely each is at this weight, shapes (m, k)."""
+    scores = torch.linspace(-3.0, 3.0, _HEIGHTS, dtype=torch.float64)
+    heights, likely = [], []
+    for score in scores:
+        height = coordinates.charts["height"].value(score.expand_as(BW), people["sex"], people["age"])
+        at_height = coordinates.density("height", height, people)
+        BMI = BW / (height / 100.0) ** 2
+        heights.append(height)
+        likely.append(torch.exp(-0.5 * score**2) * (at_height > 0) * coordinates.density("BMI", BMI, people))
+    return torch.stack(heights, -1), torch.stack(likely, -1)
