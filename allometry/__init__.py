@@ -3,6 +3,7 @@
 Data flow::
 
     pbpk.bodies -> log quantities against ln BW -> power law -> Cohort that closes on BW and CO
+    sources -> consensus + mammals -> clades -> hierarchical power law -> learnt residual -> Cohort
 
 The public names below are loaded on first use, so that ``allometry --help`` never waits for torch.
 """
@@ -13,8 +14,16 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Consensus": "consensus",
+    "NeuralAllometry": "neural",
+    "Drugs": "drugs",
+    "predict": "extrapolate",
+    "read_drugs": "drugs",
+    "sample": "cohorts",
+    "translate": "translation",
     "QUANTITIES": "species",
     "PowerLaw": "power",
+    "Taxon": "taxonomy",
     "fit": "power",
     "map": "power",
     "reference_bodies": "species",

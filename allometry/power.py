@@ -45,6 +45,7 @@ from pbpk.physiology import Cohort, Physiology
 METHODS: tuple[str, ...] = ("power", "fixed")
 MASS_EXPONENT, RATE_EXPONENT = 1.0, 0.75  # Lindstedt and Schaeffer (2002)
 _FEWEST_SPECIES = 3  # two give a slope, and no residual to judge it by
+_BALANCE = 0.01  # of CO: by how much flows may miss it before a body is refused [ours]
 _FAR = 2.0  # [ours] times the range of body weights seen
 
 
@@ -163,14 +164,14 @@ def map(body: Physiology, to: str = "human", BW: float | None = None, method: st
     """
     weight = target_weight(to, BW)
     source = body if body.shape else body[None]
-    _check_source(source, to)
+    check_source(source, to)
     BW_to = torch.full_like(source.BW, weight)
     values = law_for(source, to, method).at(BW_to)
     mapped = decode(values, to, BW_to)
     masses, flows = (values[..., _positions(names)].exp().sum(-1) for names in (MASSES, FLOWS))
     provenance = {
         "generator": "allometry map",
-        "version": _version(),
+        "version": version(),
         "conditions": {"from": body.species, "to": to, "BW": weight, "method": method},
         "closure": {
             "masses": (mapped.BW / masses).tolist(),
@@ -211,7 +212,8 @@ def _positions(names: tuple[str, ...]) -> list[int]:
     return [QUANTITIES.index(name) for name in names]
 
 
-def _check_source(body: Physiology, to: str) -> None:
+def check_source(body: Physiology, to: str) -> None:
+    """Checks that a body can be carried to the species ``to``: complete, positive, flows summing to CO."""
     choose("body.species", body.species, SPECIES)
     if body.species == to:
         raise ValueError(
@@ -221,9 +223,17 @@ def _check_source(body: Physiology, to: str) -> None:
     for name, value in zip(QUANTITIES, encode(body).unbind(-1), strict=True):
         if not torch.isfinite(value).all():
             raise ValueError(f"body must have every quantity positive, but {name} is not.")
+    off = ((body.Q.sum(-1) - body.CO) / body.CO).reshape(-1)
+    worst = int(off.abs().argmax())
+    if abs(off[worst]) > _BALANCE:
+        raise ValueError(
+            f"body must have flows that sum to its CO, but they sum to {1 + off[worst].item():.4g} times it. "
+            "Let Q_rest close them."
+        )
 
 
-def _version() -> str:
+def version() -> str:
+    """Returns the version of the package."""
     try:
         return metadata.version("vpop")
     except metadata.PackageNotFoundError:  # run from a checkout

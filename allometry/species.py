@@ -45,7 +45,8 @@ def decode(values: Tensor, species: str, BW: Tensor) -> Physiology:
 
     Arguments:
         values: The logarithms of :data:`QUANTITIES`, with shape :math:`(*, q)`.
-        species: One of :data:`pbpk.bodies.SPECIES`; it gives the age of an adult.
+        species: One of :data:`pbpk.bodies.SPECIES`, which gives the age of an adult, or another, whose age
+            is NaN.
         BW: The body weight [kg], with shape :math:`(*)`.
 
     Returns:
@@ -58,7 +59,7 @@ def decode(values: Tensor, species: str, BW: Tensor) -> Physiology:
     return Physiology(
         species=species,
         sex=torch.full_like(BW, EITHER),
-        age=reference_body(species).age.expand_as(BW).clone(),
+        age=_age(species, BW),
         height=_height(species, BW),
         BW=BW,
         HCT=HCT.squeeze(-1).exp(),
@@ -67,6 +68,12 @@ def decode(values: Tensor, species: str, BW: Tensor) -> Physiology:
         M=torch.softmax(m, -1) * BW.unsqueeze(-1),
         Q=Q,
     )
+
+
+def _age(species: str, BW: Tensor) -> Tensor:
+    if species not in SPECIES:
+        return torch.full_like(BW, torch.nan)
+    return reference_body(species).age.expand_as(BW).clone()
 
 
 def _height(species: str, BW: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def render(template: str, **values: Any) -> str:
 def _environment() -> Any:
     import jinja2
 
-    folders = [str(importlib.resources.files(package) / "data") for package in ("pbpk", "vpop")]
+    folders = [str(importlib.resources.files(package) / "data") for package in ("pbpk", "vpop", "allometry")]
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders), autoescape=True, undefined=jinja2.StrictUndefined
     )

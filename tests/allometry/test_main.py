@@ -36,8 +36,26 @@ def test_map_prints_the_body_its_image_and_the_reference(capsys: pytest.CaptureF
 
 
 def test_the_fitted_law_prints_the_spread_between_species(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["map", "rat", "human"])
+    main(["map", "rat", "human", "--model", "power"])
     assert "x/:1.19" in capsys.readouterr().out  # e^sd of the liver
+
+
+def test_samples_are_a_cohort_that_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "human.csv"
+    more = ["--samples", "5", "--given", "M_brain=1.4,CO=390", "--seed", "3", "-o", str(path)]
+    assert main(["map", "rat", "human", "--BW", "70", *more]) == 0
+    cohort = load_cohort(path)
+    assert len(cohort) == 5 and cohort.provenance["conditions"]["given"] == {"M_brain": 1.4, "CO": 390.0}
+    assert cohort.physiology.mass("brain").mean().item() == pytest.approx(1.4, rel=0.08)
+
+
+def test_another_species_is_mapped_by_its_clade(capsys: pytest.CaptureFixture[str]) -> None:
+    """A guinea pig of 0.7 kg has a brain of 4 to 5 g."""
+    request = ["rat", "guinea pig", "--BW", "0.7", "--clade", "Rodentia,Caviidae"]
+    assert main(["map", *request]) == 0
+    out = capsys.readouterr().out
+    brain = next(line for line in out.splitlines() if line.startswith("brain")).split()
+    assert float(brain[2]) == pytest.approx(0.0047, rel=0.25)
 
 
 def test_a_weight_far_outside_those_seen_warns_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +70,18 @@ def test_a_weight_far_outside_those_seen_warns_in_one_line(capsys: pytest.Captur
         (["rt", "human"], "FROM must be one of human, monkey, dog, pig, rabbit, rat, mouse, but is 'rt'."),
         (["rat", "humn"], "TO must be one of"),
         (["rat", "human", "--BW", "0"], "BW must be a positive number of kg, but is 0.0."),
-        (["rat", "human", "--method", "neural"], "method must be one of power, fixed"),
+        (["rat", "human", "--method", "nural"], "method must be one of neural, hierarchical, power, fixed"),
+        (["rat", "human", "--given", "brain=1"], "given must name quantities of a body, but has 'brain'."),
+        (["rat", "human", "--given", "M_brain"], "given must read NAME=VALUE"),
+        (["rat", "human", "--given", "M_brain=1400"], "given must hold masses in kg below BW"),
+        (["rat", "human", "--given", "CO=-1"], "given must hold positive numbers, but CO is -1"),
+        (["rat", "human", "--samples", "0"], "samples must be 1 or more, but is 0"),
+        (["rat", "human", "--model", "power", "--samples", "9"], "--samples must be left out"),
+        (["rat", "human", "--BW", "70", "--adult", "60"], "adult must be the adult weight in kg, 70 or more"),
+        (["rat", "human", "--clade", "Primates"], "clade must be left out for 'human'"),
+        (["rat", "gerbil", "--clade", "Rodentia"], "or another species with BW and clade"),
+        (["rat", "gerbil", "--BW", "0.06", "--clade", "Rodent"], "Did you mean 'Rodentia'?"),
+        (["rat", "gerbil", "--BW", "0.06", "--clade", ","], "clade must be an order"),
         (["rat", "rat"], "to must be another species"),
         (["rat", "human", "-o", "out.txt"], "suffix must be one of .csv, .parquet"),
     ],
