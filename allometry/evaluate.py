@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -186,7 +186,7 @@ class Evaluation:
             "species": list(self.known.species),
             "scored": int(self.known.scored.sum()),
             "clean": int((self.known.count > 1).sum()),
-            "models": self.table.to_dict("records"),
+            "models": [_without_nan(row) for row in self.table.to_dict("records")],
             "ablation": self.ablation(),
             "few_shot": self.few_shot(),
             "floor": self.floor(),
@@ -344,6 +344,11 @@ def balance(model: NeuralAllometry) -> tuple[float, float]:
             for k, (found, total) in enumerate(((body.M, body.BW), (body.Q, body.CO))):
                 worst[k] = max(worst[k], ((found.sum(-1) - total) / total).abs().max().item())
     return worst[0], worst[1]
+
+
+def _without_nan(row: Mapping[Hashable, object]) -> dict[str, object]:
+    """Returns a row with null for NaN, which JSON does not know."""
+    return {str(name): None if value != value else value for name, value in row.items()}
 
 
 def _plain(frame: pd.DataFrame) -> str:

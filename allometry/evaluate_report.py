@@ -93,7 +93,8 @@ def _mammals_table(result: Evaluation) -> pd.DataFrame:
 
 def _lines(result: Evaluation, best: Score) -> Any:
     """Draws against body weight what was found, the line through it, and what was foretold without it."""
-    figure, axes = report.figure(11, 9.5, nrows=4, ncols=3, sharex=True)
+    rows = len(_SHOWN) // 3
+    figure, axes = report.figure(11, 0.5 + 2.25 * rows, nrows=rows, ncols=3, sharex=True, squeeze=False)
     x = result.known.x
     BW = x.exp().numpy()
     for ax, name in zip(axes.flat, _SHOWN, strict=True):

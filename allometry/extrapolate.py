@@ -112,9 +112,9 @@ class Extrapolation:
         return np.exp(found.centre), np.exp(found.centre - half), np.exp(found.centre + half)
 
     def save(self, path: str | Path) -> None:
-        """Writes the numbers as JSON."""
+        """Writes the numbers as JSON, to ten decimals: the last ones differ from run to run."""
         laws = {
-            name: {"mean": law.mean.tolist(), "scale": law.scale.tolist(), "dof": law.dof}
+            name: {"mean": law.mean.round(10).tolist(), "scale": law.scale.round(10).tolist(), "dof": law.dof}
             for name, law in self.laws.items()
         }
         stored = {"origin": self.origin, "levels": LEVELS, "laws": laws, "seen": self.seen}

@@ -41,8 +41,10 @@ def over_seeds(result: Evaluation) -> dict[str, Any]:
             "95 % interval, mean over seeds": [table.low.mean(), table.high.mean()],
             "clean": table["clean"].mean(),
             **{name: table[name].mean() for name in result.known.species},
-            "inside 90 %": {name: table[f"{name} 90"].mean() for name in result.known.species},
         }
+        inside = {name: table[f"{name} 90"].mean() for name in result.known.species}
+        if table[f"{result.known.species[0]} 90"].notna().all():
+            rows[str(model)]["inside 90 %"] = inside
     return rows
 
 

@@ -1,11 +1,16 @@
 r"""How much fat and bone mineral does a person of this sex, age, height, weight and race carry?
 
-Fits three tables of `vpop/data` that the organ layer reads, `body_fat.csv`, `bone_mineral.csv` and
-`body_composition_terms.csv`, to whole-body DXA of 11,000 people of 8 to 59 years (NHANES 2011-2016):
+Fits four tables of `vpop/data` that the organ layer reads, `body_fat.csv`, `bone_mineral.csv`,
+`body_composition_terms.csv` and `composition_spread.csv`, to whole-body DXA of 8,400 people of 8 to 59 years
+(NHANES 2011-2016, the people whom :mod:`vpop.split` gives to training; the others judge, see
+`experiments/pcdm_quality.py`):
 
 - the logit of the body fat fraction, less that of Al-Sallami (2015) with Janmahasatian (2005), bilinear in
   age and ln BMI, with second differences held small, and an offset for each race;
-- the log of bone mineral: powers of weight and height, linear in age between knots, an offset for each race.
+- the log of bone mineral: powers of weight and height, a bend in ln BMI, linear in age between knots, an
+  offset for each race;
+- how far people lie from these: the SD of the one by BMI and age, of the other by age, the correlation of the
+  two residuals by age, and the shape of each as a map from normal scores (both are skewed).
 
 Under 8 years there is no DXA: the rows marked so are literature values, copied through (see `YOUNG`).
 
@@ -18,12 +23,15 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from experiments import record
 from pbpk.files import write_whole
+from vpop.split import part_of
 
 FIT = "[ours] fit to whole-body DXA, NHANES 2011-2016 (CDC/NCHS), 8-59 y: experiments/body_composition.py"
 AGES = (8.0, 11.0, 14.0, 17.0, 20.0, 30.0, 45.0, 60.0)
@@ -31,7 +39,12 @@ BMIS = (14.0, 17.0, 20.0, 24.0, 30.0, 38.0, 50.0, 65.0)
 BONE_AGES = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 25.0, 40.0, 50.0, 60.0)
 RACES = ("Black", "Hispanic", "Other")  # beside White
 US_SHARES = {"Black": 0.112, "Hispanic": 0.182, "Other": 0.100}  # survey-weighted, NHANES 2013-2018
-SMOOTHNESS = 30.0
+SMOOTHNESS = 10.0
+TYPICAL_BMI = 25.0
+SPREAD_AGES = (8.0, 11.0, 14.0, 17.0, 22.0, 35.0, 60.0)
+SPREAD_BMIS = (16.0, 20.0, 24.0, 28.0, 34.0, 45.0)
+SHAPE_SCORES = (-4.0, -3.0, -2.0, -1.4, -0.8, -0.3, 0.0, 0.3, 0.8, 1.4, 2.0, 3.0, 4.0)
+OUTER = 2.0  # beyond this score a shape goes on straight: fewer than 100 people lie there
 
 # Under 8 years: logit offsets from Al-Sallami's fat fraction, the same at each BMI.
 YOUNG = (
@@ -59,9 +72,8 @@ def people(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "body" / "human_nhanes_dxa.csv")
     table = table.dropna(subset=["height_cm", "weight_kg", "dxa_bmc_kg"])
     agrees = (table.dxa_total_kg / table.weight_kg - 1.005).abs() < 0.04  # the scanner against the scale
-    table = table[agrees].assign(
-        age=lambda t: t.age_y + 0.5, fraction=lambda t: t.dxa_fat_kg / t.dxa_total_kg
-    )
+    table = table[agrees & (part_of(table.seqn) == "train")]
+    table = table.assign(age=lambda t: t.age_y + 0.5, fraction=lambda t: t.dxa_fat_kg / t.weight_kg)
     return table.assign(BMI=lambda t: t.weight_kg / (t.height_cm / 100) ** 2)
 
 
@@ -131,14 +143,64 @@ def fit_fat(table: pd.DataFrame, sex: str) -> tuple[np.ndarray, dict[str, float]
     return c[:-3].reshape(len(AGES), -1) - offsets["White"], offsets, y - X @ c
 
 
-def fit_bone(table: pd.DataFrame, sex: str) -> tuple[np.ndarray, float, float, dict[str, float], np.ndarray]:
+def size(weight: Any, height: Any) -> list[Any]:
+    """Returns the logarithms that bone mineral depends on: weight, height, and the bend in BMI."""
+    BMI = weight / (height / 100) ** 2
+    return [np.log(weight / 70), np.log(height / 170), np.log(BMI / TYPICAL_BMI) ** 2]
+
+
+def fit_bone(table: pd.DataFrame, sex: str) -> tuple[np.ndarray, np.ndarray, dict[str, float], np.ndarray]:
     table = table[table.sex == sex]
-    size = [np.log(table.weight_kg / 70), np.log(table.height_cm / 170)]
-    X = np.hstack([hats(table.age.to_numpy(), BONE_AGES), np.stack(size, 1), races(table)])
+    sizes = np.stack(size(table.weight_kg, table.height_cm), 1)
+    X = np.hstack([hats(table.age.to_numpy(), BONE_AGES), sizes, races(table)])
     y = np.log(table.dxa_bmc_kg.to_numpy())
     c = np.linalg.lstsq(X, y, rcond=None)[0]
     offsets = centred(c[-3:])
-    return c[: len(BONE_AGES)] - offsets["White"], c[-5], c[-4], offsets, y - X @ c
+    return c[: len(BONE_AGES)] - offsets["White"], c[-6:-3], offsets, y - X @ c
+
+
+def spread_of(residual: np.ndarray, at: np.ndarray, knots: tuple[float, ...]) -> np.ndarray:
+    """Returns the SD of a residual at each knot, by least squares on its magnitude."""
+    return np.linalg.lstsq(hats(at, knots), np.abs(residual) * np.sqrt(np.pi / 2), rcond=None)[0]
+
+
+def fit_spread(table: pd.DataFrame, sex: str, fat: np.ndarray, bone: np.ndarray) -> list[tuple]:
+    """Returns the curves of the spread about the two regressions, as rows of `composition_spread.csv`."""
+    table = table[table.sex == sex]
+    age, BMI = table.age.to_numpy(), table.BMI.to_numpy()
+    by_age = np.ones(len(SPREAD_AGES))
+    for _ in range(5):  # SD = f(BMI) g(age): each in turn, given the other
+        by_BMI = spread_of(fat / (hats(age, SPREAD_AGES) @ by_age), BMI, SPREAD_BMIS)
+        by_age = spread_of(fat / (hats(BMI, SPREAD_BMIS) @ by_BMI), age, SPREAD_AGES)
+    bone_by_age = spread_of(bone, age, SPREAD_AGES)
+    z = fat / (hats(age, SPREAD_AGES) @ by_age) / (hats(BMI, SPREAD_BMIS) @ by_BMI)
+    y = bone / (hats(age, SPREAD_AGES) @ bone_by_age)
+    together = np.linalg.lstsq(hats(age, SPREAD_AGES), z * y / (z.std() * y.std()), rcond=None)[0]
+    curves = [
+        ("fat_spread", SPREAD_BMIS, by_BMI, "logit by BMI"),
+        ("fat_spread_by_age", SPREAD_AGES, by_age, "1 by age"),
+        ("bone_mineral_spread", SPREAD_AGES, bone_by_age, "ln by age"),
+        ("fat_with_bone", SPREAD_AGES, together, "correlation by age"),
+        ("fat_shape", SHAPE_SCORES, shape(z), "1 by score"),
+        ("bone_mineral_shape", SHAPE_SCORES, shape(y), "1 by score"),
+    ]
+    rows = [
+        (name, sex, at, round(float(value), 3), unit, FIT)
+        for name, knots, values, unit in curves
+        for at, value in zip(knots, values, strict=True)
+    ]
+    return rows
+
+
+def shape(z: np.ndarray) -> np.ndarray:
+    """Returns the quantiles of z at normal scores, of mean 0 and SD 1, straight beyond the outer ones."""
+    scores = np.array(SHAPE_SCORES)
+    inner = np.abs(scores) <= OUTER
+    quantiles = np.quantile((z - z.mean()) / z.std(), norm.cdf(scores[inner]))
+    slopes = np.diff(quantiles[[0, 1, -2, -1]])[[0, 2]] / np.diff(scores[inner][[0, 1, -2, -1]])[[0, 2]]
+    below = quantiles[0] + slopes[0] * (scores[scores < -OUTER] + OUTER)
+    above = quantiles[-1] + slopes[1] * (scores[scores > OUTER] - OUTER)
+    return np.concatenate([below, quantiles, above])
 
 
 def write(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
@@ -151,6 +213,7 @@ def run(config: Config) -> dict[str, float]:
     fat: list[tuple] = []
     bone: list[tuple] = []
     terms: list[tuple] = []
+    spread: list[tuple] = []
     measured: dict[str, float] = {}
     for sex in ("M", "F"):
         grid, offsets, residual = fit_fat(table, sex)
@@ -162,13 +225,14 @@ def run(config: Config) -> dict[str, float]:
             for j, BMI in enumerate(BMIS)
         ]
         terms += [("fat", sex, race, round(float(value), 3), FIT) for race, value in offsets.items()]
-        at_age, weight, height, offsets, bone_residual = fit_bone(table, sex)
+        at_age, exponents, offsets, bone_residual = fit_bone(table, sex)
+        spread += fit_spread(table, sex, residual, bone_residual)
         measured[f"ln BMC SD {sex}"] = float(bone_residual.std())
         measured[f"correlation fat, BMC {sex}"] = float(np.corrcoef(residual, bone_residual)[0, 1])
-        exponents = {"weight": weight, "height": height}
-        terms += [("bone", sex, n, round(float(v), 3), FIT) for n, v in (exponents | offsets).items()]
+        named = dict(zip(("weight", "height", "bend"), exponents, strict=True)) | offsets
+        terms += [("bone", sex, n, round(float(v), 3), FIT) for n, v in named.items()]
         for age, gram, kg, cm, source in YOUNG_BONE:
-            value = np.log(gram / 1000) - weight * np.log(kg / 70) - height * np.log(cm / 170)
+            value = np.log(gram / 1000) - exponents @ size(kg, cm)
             bone.append((sex, age, round(float(value), 3), source))
         bone += [(sex, age, round(float(v), 3), FIT) for age, v in zip(BONE_AGES, at_age, strict=True)]
         old, slope, source = OLD_BONE
@@ -176,6 +240,8 @@ def run(config: Config) -> dict[str, float]:
     folder = Path(config.output)
     write(folder / "body_fat.csv", ("sex", "age", "BMI", "logit_offset", "source"), fat)
     write(folder / "bone_mineral.csv", ("sex", "age", "log_kg", "source"), bone)
+    header = ("curve", "sex", "at", "value", "unit", "source")
+    write(folder / "composition_spread.csv", header, spread)
     write(folder / "body_composition_terms.csv", ("quantity", "sex", "term", "value", "source"), terms)
     return measured
 

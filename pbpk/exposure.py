@@ -86,6 +86,9 @@ class Exposure:
             f"{self.compound.name} {self.simulation.regimen}; {len(self.cohort):,} bodies, plasma",
             shown.to_string(index=False, float_format=lambda value: f"{value:.3g}"),
         ]
+        if self.simulation.not_given:
+            last = float(self.simulation.time[-1])
+            lines.append(f"not in it: {self.simulation.not_given:,} doses at or after {last:g} h")
         return "\n".join(lines + ([f"not solved: {self._reasons()}"] if self.failed else []))
 
     def _reasons(self) -> str:

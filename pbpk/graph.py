@@ -8,13 +8,16 @@ arterial carries the whole cardiac output.
 Every other graph is data of the same kind. The usual way to one is :meth:`OrganGraph.pool`: a partition of
 the compartments. The flow between two nodes is then the sum of the flows between their members, and flow
 inside a node vanishes, so that a pooled graph balances because the finest one does.
+
+A node is one well-stirred space unless the graph splits it: :meth:`OrganGraph.permeable` puts a wall between
+its blood and its tissue, :meth:`OrganGraph.with_csf` gives the brain its mass and its fluid.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,9 +47,12 @@ class OrganGraph:
         carries: For each edge the organs whose arterial flows it carries, one name as often as it counts.
         arterial_share: The share of the blood that is in the arterial pool [1].
         absorbs: The compartment into which a dose by mouth is absorbed.
+        walled: The nodes whose tissue is a space of its own, behind a wall of limited permeability.
+        csf: Whether the brain is four spaces: its blood, its mass, cranial and spinal fluid.
 
     Raises:
-        ValueError: If a compartment is missing or named twice, or an edge joins what is not a node.
+        ValueError: If a compartment is missing or named twice, an edge joins what is not a node, or a node is
+            split that holds more than tissue.
     """
 
     name: str
@@ -56,6 +62,8 @@ class OrganGraph:
     carries: tuple[tuple[str, ...], ...]
     arterial_share: float = ARTERIAL_SHARE
     absorbs: str = "small_intestine"
+    walled: tuple[str, ...] = ()
+    csf: bool = False
 
     def __post_init__(self) -> None:
         """Checks that the nodes partition the compartments and that the edges join nodes."""
@@ -76,6 +84,51 @@ class OrganGraph:
             for node in edge:
                 choose(f"OrganGraph {self.name!r}: an edge's node", node, self.nodes)
         choose("OrganGraph.absorbs", self.absorbs, COMPARTMENTS)
+        for node in self.walled:
+            choose(f"OrganGraph {self.name!r}: a walled node", node, self.nodes)
+        self._check_split()
+
+    def _check_split(self) -> None:
+        """Checks that what is split can be split."""
+        home = {member: n for n, group in zip(self.nodes, self.members, strict=True) for member in group}
+        bloody = [node for node in self.walled if node in (home["arterial"], home["venous"])]
+        if bloody:
+            raise ValueError(
+                f"OrganGraph.walled must name nodes of tissue, but {bloody[0]!r} pools blood with it; "
+                "pool the organ alone."
+            )
+        if self.csf and (self.members[self.nodes.index(home["brain"])] != ("brain",) or self.brain_walled):
+            raise ValueError(
+                f"OrganGraph {self.name!r} must keep the brain alone and not walled to give it its fluid, "
+                f"but the brain is in node {home['brain']!r}; pool it alone, or leave out with_csf()."
+            )
+
+    @property
+    def brain_walled(self) -> bool:
+        """Whether the node of the brain is one of those with a wall."""
+        return any("brain" in self.members[self.nodes.index(node)] for node in self.walled)
+
+    def permeable(self, *organs: str) -> OrganGraph:
+        """Returns the graph with a wall between the blood and the tissue of some organs.
+
+        The node is then two spaces: its blood, ``muscle_blood`` say, on the edges, and its tissue ``muscle``.
+        What passes the wall is given by ``Kinetics.PS``.
+
+        Arguments:
+            organs: The organs; an organ of a pooled node stands for the node.
+
+        >>> WHOLE_BODY.permeable("muscle", "skin").walled
+        ('muscle', 'skin')
+        """
+        homes = [organ if organ in self.nodes else self.home(organ) for organ in organs]
+        return replace(self, walled=tuple(dict.fromkeys([*self.walled, *homes])))
+
+    def with_csf(self) -> OrganGraph:
+        """Returns the graph with a brain of four spaces; ``Kinetics.brain`` says what passes between them.
+
+        They are ``brain_blood``, on the edges, the mass ``brain``, ``cranial_csf`` and ``spinal_csf``.
+        """
+        return replace(self, csf=True)
 
     def pool(self, name: str, pools: Mapping[str, Sequence[str]]) -> OrganGraph:
         """Returns a coarser graph whose nodes are groups of this graph's compartments.
@@ -114,15 +167,8 @@ class OrganGraph:
 
     def with_edges(self, carries: Mapping[tuple[str, str], Sequence[str]]) -> OrganGraph:
         """Returns the same nodes with other edges, given as the organs whose flow each one carries."""
-        return OrganGraph(
-            self.name,
-            self.nodes,
-            self.members,
-            tuple(carries),
-            tuple(tuple(carried) for carried in carries.values()),
-            self.arterial_share,
-            self.absorbs,
-        )
+        carried = tuple(tuple(organs) for organs in carries.values())
+        return replace(self, edges=tuple(carries), carries=carried)
 
     def _first(self, node: str) -> str:
         return self.members[self.nodes.index(node)][0]

@@ -40,8 +40,10 @@ References:
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +56,9 @@ from pbpk.topology import System
 
 POINTS = (12, 16, 18, 20, 22, 24, 28, 32, 40, 48)
 """The numbers K of points that are tried."""
+
+MANY = 200_000
+"""From so many bodies on the compiled kernel is worth loading, or compiling the first time."""
 
 _LONGEST = (
     1e7  # the largest ratio of lags that is tried: beyond it, more points than the exponential is worth
@@ -80,6 +85,7 @@ class Transform:
         groups: For each group the position of its inlet among the resolvent's, and the dose that scales it.
         times: T.
         tolerance: The error that is allowed, a share of the peak.
+        program: What the compiled kernel does where no gradient is asked for; None for plain PyTorch.
     """
 
     resolvent: Resolvent
@@ -88,6 +94,7 @@ class Transform:
     groups: tuple[tuple[int, int], ...]
     times: int
     tolerance: float
+    program: Any = None
 
     def __call__(self, rate: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
         """Computes profiles.
@@ -100,6 +107,9 @@ class Transform:
             The amounts [mg] in each outlet, with shape (B, T, outlets), and the estimated error as a share
             of the peak, with shape (B).
         """
+        gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
+        if self.program is not None and not gradient:
+            return self._compiled(rate.detach(), amounts.detach())
         parts = [(x, _SAFETY * share.amax(-1)) for x, share in self._blocks(rate, amounts)]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
@@ -123,13 +133,41 @@ class Transform:
                 rows += [F.real * amounts[dose], F.imag * amounts[dose]]
             both = torch.cat(rows).mT @ self.weight
             x, difference = both[:, : self.times], both[:, self.times :].detach()
-            lowest, highest = torch.aminmax(x.detach(), dim=-1, keepdim=True)
-            peak = torch.maximum(highest, -lowest).clamp(min=torch.finfo(x.dtype).tiny)
             profiles.append(x)
-            shares.append(difference.abs() / peak)
+            shares.append(difference.abs() / _peak(x))
         if len(profiles) == 1:
             return profiles[0].unsqueeze(-1), shares[0]
         return torch.stack(profiles, -1), torch.stack(shares).amax(0)
+
+    def _compiled(self, rate: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
+        """Does the same with the compiled kernel, without gradients."""
+        from pbpk import resolvent_kernel
+
+        (B, outlets), rate, amounts = (
+            (len(rate), len(self.resolvent.outlets)),
+            rate.contiguous(),
+            amounts.contiguous(),
+        )
+        z, groups = torch.view_as_real(self.z).numpy(), np.array(self.groups, dtype=np.int64)
+        x, error = rate.new_empty(outlets, B, self.times), rate.new_zeros(B)
+        main, checks = self.weight[:, : self.times].contiguous(), self.weight[:, self.times :].contiguous()
+        for low in range(0, B, _BLOCK):
+            part = slice(low, low + _BLOCK)
+            rows = rate.new_empty(outlets, len(groups), 2, len(z), len(rate[part]))
+            resolvent_kernel.columns(
+                self.program, rate[part].numpy(), z, groups, amounts[part].numpy(), rows.numpy()
+            )
+            for outlet, of_outlet in enumerate(rows.flatten(1, 3)):
+                torch.mm(of_outlet.mT, main, out=x[outlet, part])
+                difference = (of_outlet.mT @ checks).abs() / _peak(x[outlet, part])
+                error[part] = torch.maximum(error[part], _SAFETY * difference.amax(-1))
+        return x.permute(1, 2, 0), error
+
+
+def _peak(x: Tensor) -> Tensor:
+    """Returns the largest magnitude of each profile (B, T), with shape (B, 1)."""
+    lowest, highest = torch.aminmax(x.detach(), dim=-1, keepdim=True)
+    return torch.maximum(highest, -lowest).clamp(min=torch.finfo(x.dtype).tiny)
 
 
 def prepare(
@@ -138,6 +176,7 @@ def prepare(
     amounts: Tensor,
     kept: Sequence[int],
     tolerance: float = 1e-6,
+    compiled: bool | None = None,
 ) -> Transform | None:
     """Chooses points and weights for a batch of bodies.
 
@@ -147,6 +186,8 @@ def prepare(
         amounts: The doses' amounts [mg], with shape :math:`(B, D)`.
         kept: The states that are wanted.
         tolerance: The error that is allowed, as a share of the peak.
+        compiled: Whether the compiled kernel shall be used where it can (CPU, double precision, numba, no
+            gradient); by default where the batch repays loading it.
 
     Returns:
         The transform, or None if none meets the tolerance: use the matrix exponential.
@@ -161,6 +202,7 @@ def prepare(
     routes = list(dict.fromkeys(schedule.route))
     resolvent = Resolvent(rows.tolist(), columns.tolist(), [system.inlet(r) for r in routes], list(kept))
     groups, share = _groups(schedule, amounts)
+    program = _program(compiled, resolvent, system)
     poles, inside = _poles(_angle(few), lags[0], lags[-1])
     target = np.concatenate([_response(schedule, poles, doses) for doses in share], -1)
     best, fewest = None, _OUTLIERS
@@ -176,6 +218,7 @@ def prepare(
             tuple((routes.index(schedule.route[first]), first) for first in groups),
             len(schedule.output),
             tolerance,
+            program,
         )
         shares = transform.shares(rate, given)
         outliers = float((~(_SAFETY * shares.amax(-1) <= tolerance / 2)).double().mean())
@@ -184,6 +227,21 @@ def prepare(
         if not outliers:
             break
     return best
+
+
+def _program(wish: bool | None, resolvent: Resolvent, system: System) -> Any:
+    """Returns the compiled kernel's program, or None where PyTorch shall do."""
+    loaded = "pbpk.resolvent_kernel" in sys.modules
+    if wish is False or (wish is None and not loaded and len(system.rate) < MANY):
+        return None
+    if system.rate.device.type != "cpu" or system.rate.dtype != torch.float64:
+        return None
+    try:
+        from pbpk import resolvent_kernel
+    except (ImportError, RuntimeError):  # no numba, or nowhere to keep what it compiles
+        return None
+    edges = (system.source, system.target, system.driver)
+    return resolvent_kernel.program(resolvent, *(edge.numpy() for edge in edges))
 
 
 def _with_fewer_checks(transform: Transform, shares: Tensor) -> Transform:

@@ -103,13 +103,15 @@ def distinct_steps(schedule: Schedule) -> tuple[list[float], list[int]]:
     return distinct, nearest
 
 
-def solve(system: System, schedule: Schedule, amounts: Tensor) -> Tensor:
+def solve(system: System, schedule: Schedule, amounts: Tensor, initial: Tensor | None = None) -> Tensor:
     """Solves a batch of linear systems exactly.
 
     Arguments:
-        system: The equations, with batch shape :math:`(B)` and no saturable enzyme.
+        system: The equations, with batch shape :math:`(B)` and no saturable transition.
         schedule: What is given and asked for, when.
         amounts: The doses' amounts [mg], with shape :math:`(B, D)`.
+        initial: The amounts at the first instant, before what is given then [mg], with shape :math:`(B, n)`;
+            0 by default.
 
     Returns:
         The amounts in every state at the output times [mg], with shape :math:`(B, T, n)`.
@@ -121,7 +123,7 @@ def solve(system: System, schedule: Schedule, amounts: Tensor) -> Tensor:
         A = _with_pump(A, pump)
     distinct, which = distinct_steps(schedule)
     E = _exponentials(A, distinct, _SAME_STEP * float(schedule.time[-1]))
-    x = A.new_zeros(A.shape[0], n)
+    x = A.new_zeros(A.shape[0], n) if initial is None else initial
     states = [x.unsqueeze(-1)]
     for first, last in _runs(schedule, which):
         x = x + jump[first]
@@ -176,24 +178,43 @@ def exposure(system: System, x: Tensor, given: Tensor) -> Tensor:
     r"""Computes the exact integral of every inner state from zero to now, from the state now.
 
     Over the states that are not sinks :math:`dx/dt = A x + u`, hence
-    :math:`\int_0^t x \, ds = A^{-1} (x(t) - \int_0^t u \, ds)`: no quadrature. With :math:`x = 0` it is the
-    integral to infinity of all that was given.
+    :math:`\int_0^t x \, ds = A^{-1} (x(t) - x(0) - \int_0^t u \, ds)`: no quadrature. With :math:`x(t) = 0`
+    it is the integral to infinity of all that was there and was given.
 
     Arguments:
         system: The equations, with batch shape :math:`(B)`.
         x: The amounts in the inner states [mg], with shape :math:`(B, T, m)`.
-        given: What has entered each of them by then [mg], with shape :math:`(B, T, m)`.
+        given: What was in each of them at zero and has entered it by then [mg], with shape
+            :math:`(B, T, m)`.
 
     Returns:
-        The integrals [mg h], with shape :math:`(B, T, m)`; infinite where nothing is eliminated.
+        The integrals [mg h], with shape :math:`(B, T, m)`; infinite where drug stays for ever.
+    """
+    A = system.matrix()[..., : system.inner, : system.inner]
+    stays, reached = kept_for_ever(system, A.detach(), given.detach())
+    A = torch.where(stays[:, None, :], -torch.eye(system.inner, dtype=A.dtype, device=A.device), A)
+    solution = torch.linalg.solve_ex(A, (x - given).mT)[0].mT
+    return torch.where(stays[:, None, :] & reached, torch.inf, solution)
+
+
+def kept_for_ever(system: System, A: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Finds the states from which no path leads out, and those that what is given reaches.
+
+    Arguments:
+        system: The equations, with batch shape :math:`(B)`.
+        A: Their rate matrices without the sinks [1/h], with shape :math:`(B, m, m)`.
+        given: What has entered each inner state [mg], with shape :math:`(B, T, m)`.
+
+    Returns:
+        Two masks, with shapes :math:`(B, m)` and :math:`(B, T, m)`.
     """
     m = system.inner
-    A = system.matrix()[:, :m, :m]
-    stuck = (
-        A.diagonal(dim1=-2, dim2=-1) == 0
-    )  # what enters an organ without flow, or a depot with ka = 0, stays
-    solution, failed = torch.linalg.solve_ex(A - torch.diag_embed(stuck.to(A)), (x - given).mT)
-    sinks = (system.target >= m) & (system.driver != m - 1)  # m - 1 is the depot
-    lost = ((system.rate * sinks).sum(-1) == 0) | (failed > 0)
-    forever = lost[:, None, None] | (stuck[:, None, :] & (given != 0))
-    return torch.where(forever, torch.inf, solution.mT)
+    leaves = torch.zeros_like(A[:, 0])
+    into_sink = system.target >= m
+    leaves = leaves.index_add(-1, system.driver[into_sink], system.rate.detach()[:, into_sink])
+    path = ((A > 0).to(A) + torch.eye(m, dtype=A.dtype, device=A.device)).clamp(max=1.0)
+    for _ in range(max(m - 1, 1).bit_length()):
+        path = (path @ path).clamp(max=1.0)  # entry (i, j): drug comes from j to i
+    stays = (path.mT @ (leaves > 0).to(A).unsqueeze(-1)).squeeze(-1) == 0
+    reached = (given != 0).to(A) @ path.mT > 0
+    return stays, reached

@@ -10,7 +10,8 @@ r"""Noncompartmental analysis of sampled profiles.
 - :math:`CL = dose/AUC_\infty`, :math:`V_z = CL/\lambda_z`; after an intravenous dose also
   :math:`V_{ss} = CL \cdot MRT`. After a dose by mouth these are CL/F and Vz/F.
 - An intravenous bolus whose sample at time 0 was drawn before the dose is extrapolated back log-linearly from
-  the next two samples (from a rising profile, the first of them is taken).
+  the next two samples (from a rising profile, the first of them is taken). Of two samples at one time the
+  first is before and the second just after a bolus: nothing is extrapolated then.
 
 References:
     Gabrielsson, Weiner (2012). Non-compartmental analysis. Methods Mol Biol 929:377.
@@ -79,7 +80,7 @@ UNITS: Mapping[str, str] = {
 
 NAMES = ("house", "CDISC")
 _TIE = 1e-4  # of adjusted R2: Phoenix WinNonlin and PKNCA prefer more samples within it
-_CHUNK = 8192  # profiles, to bound the memory
+_CHUNK = 1024  # profiles, to bound the memory
 _FLAT = 1e-6  # relative difference below which the logarithmic trapezoid is the linear one
 
 
@@ -89,18 +90,19 @@ def nca(
     dose: Tensor | float | None = None,
     route: str = "po",
     duration: float = 0.0,
-    after: float = 0.0,
+    after: Tensor | float = 0.0,
     names: str = "house",
 ) -> pd.DataFrame:
     """Analyses profiles without a model.
 
     Arguments:
-        time: The sampling times [h], ascending, with shape :math:`(T)`.
+        time: The sampling times [h], ascending, with shape :math:`(T)`, or :math:`(*, T)` for times of each
+            profile's own; two may be equal, before and after a bolus.
         concentration: The concentrations [mg/L], with shape :math:`(*, T)`.
         dose: All that was given [mg], a number or with shape :math:`(*)`.
         route: ``"iv"`` or ``"po"``.
         duration: The duration of an infusion [h].
-        after: The time of the last dose [h]; the terminal slope is sought after it.
+        after: The time of the last dose [h], or one a profile; the terminal slope is sought after it.
         names: ``"house"``, or ``"CDISC"`` for the codes of :data:`CDISC` (AUCPEO is then in per cent).
 
     Returns:
@@ -120,29 +122,32 @@ def nca(
     choose("names", names, NAMES)
     time = torch.as_tensor(time, dtype=torch.float64, device="cpu")
     C = torch.as_tensor(concentration, dtype=torch.float64, device="cpu").detach()
-    if C.shape[-1:] != time.shape or not bool((torch.diff(time) > 0).all()):
+    if time.shape not in (C.shape, C.shape[-1:]) or not bool((torch.diff(time) >= 0).all()):
         raise ValueError(
             f"time must ascend, one for each concentration, but has shape {tuple(time.shape)} "
             f"for concentrations {tuple(C.shape)}."
         )
-    C = C.reshape(-1, len(time))
+    time = time.expand(C.shape).reshape(-1, C.shape[-1])
+    C = C.reshape(-1, C.shape[-1])
     amount = torch.as_tensor(torch.nan if dose is None else dose, dtype=torch.float64, device="cpu").detach()
-    parts = [
-        _analyse(time, *part, route, duration, after)
-        for part in zip(C.split(_CHUNK), amount.reshape(-1).expand(len(C)).split(_CHUNK), strict=True)
-    ]
+    begin = torch.as_tensor(after, dtype=torch.float64, device="cpu").reshape(-1).expand(len(C))
+    each = (time, C, amount.reshape(-1).expand(len(C)), begin)
+    chunks = zip(*(value.split(_CHUNK) for value in each), strict=True)
+    parts = [_analyse(t, c, mg, last, route, duration) for t, c, mg, last in chunks]
     columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
     return with_names(pd.DataFrame(columns), names, route)
 
 
 def _analyse(
-    time: Tensor, C: Tensor, dose: Tensor, route: str, duration: float, after: float
+    time: Tensor, C: Tensor, dose: Tensor, after: Tensor, route: str, duration: float
 ) -> dict[str, Tensor]:
     """Analyses a chunk of profiles, (n, T)."""
-    if route == "iv" and duration == 0 and after == 0 and len(time) > 2:
+    if route == "iv" and duration == 0 and bool((after == 0).all()) and time.shape[-1] > 2:
         C = torch.cat([_back_extrapolated(time, C), C[:, 1:]], -1)
     table = _observed(time, C)
-    table |= _terminal(time, C, table["tmax"].clamp(min=after))
+    late = (time > after.unsqueeze(-1)).any(0)  # of the other samples none is on a terminal slope
+    late[-1] = True
+    table |= _terminal(time[:, late], C[:, late], torch.maximum(table["tmax"], after))
     table |= _to_infinity(table)
     del table["AUMC"]
     table["MRT"] = table.pop("AUMCinf") / table["AUCinf"] - (duration / 2 if route == "iv" else 0.0)
@@ -163,31 +168,36 @@ def with_names(frame: pd.DataFrame, names: str, route: str) -> pd.DataFrame:
 def _back_extrapolated(time: Tensor, C: Tensor) -> Tensor:
     """Returns the concentrations at the first time, extrapolated where the sample came before the bolus."""
     first, second = C[:, 1], C[:, 2]
-    slope = torch.log(first / second) / (time[2] - time[1])
+    slope = torch.log(first / second) / (time[:, 2] - time[:, 1])
     falling = torch.isfinite(slope) & (slope > 0)
-    back = torch.where(falling, first * torch.exp(slope.nan_to_num() * (time[1] - time[0])), first)
+    back = torch.where(falling, first * torch.exp(slope.nan_to_num() * (time[:, 1] - time[:, 0])), first)
     return torch.where(C[:, 0] > 0, C[:, 0], back).unsqueeze(-1)
 
 
 def _observed(time: Tensor, C: Tensor) -> dict[str, Tensor]:
     """Returns what needs no extrapolation: maximum, last, and areas."""
     Cmax, at = C.max(-1)
-    last = (torch.arange(len(time)) * (C > 0)).amax(-1)
-    inside = torch.arange(1, len(time)) <= last.unsqueeze(-1)
+    order = torch.arange(C.shape[-1])
+    last = (order * (C > 0)).amax(-1)
+    inside = order[1:] <= last.unsqueeze(-1)
     area, moment = _areas(time, C)
     return {
         "Cmax": Cmax,
-        "tmax": torch.where(torch.isnan(Cmax), torch.nan, time[at]),
-        "Clast": C.gather(-1, last.unsqueeze(-1)).squeeze(-1),
-        "tlast": time[last],
+        "tmax": torch.where(torch.isnan(Cmax), torch.nan, _pick(time, at)),
+        "Clast": _pick(C, last),
+        "tlast": _pick(time, last),
         "AUC": (area * inside).sum(-1),
         "AUMC": (moment * inside).sum(-1),
     }
 
 
+def _pick(rows: Tensor, at: Tensor) -> Tensor:
+    return rows.gather(-1, at.unsqueeze(-1)).squeeze(-1)
+
+
 def _areas(time: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the areas under C and under t C in each interval."""
-    c1, c2, t1, t2 = C[:, :-1], C[:, 1:], time[:-1], time[1:]
+    c1, c2, t1, t2 = C[:, :-1], C[:, 1:], time[:, :-1], time[:, 1:]
     h = t2 - t1
     falls = (c2 > 0) & (c2 < c1 * (1.0 - _FLAT))
     k = torch.log(torch.where(falls, c1 / c2, 2.0)) / h
@@ -201,10 +211,11 @@ def _terminal(time: Tensor, C: Tensor, begin: Tensor) -> dict[str, Tensor]:
     """Returns the terminal slope from the samples later than ``begin``, with shape (n)."""
     used = (C > 0) & (time > begin.unsqueeze(-1))
     weight = used.to(C)
-    last = time[(torch.arange(len(time)) * used).amax(-1)].unsqueeze(-1)
+    final = (torch.arange(C.shape[-1]) * used).amax(-1, keepdim=True)
+    last = time.gather(-1, final)
     t = (time - last) * weight  # measured from the last sample, so that sums of squares do not cancel
     y = torch.where(used, torch.log(C.clamp(min=torch.finfo(C.dtype).tiny)), 0.0)
-    y = (y - y.gather(-1, (torch.arange(len(time)) * used).amax(-1, keepdim=True))) * weight
+    y = (y - y.gather(-1, final)) * weight
     n, st, sy, stt, sty, syy = (
         value.flip(-1).cumsum(-1).flip(-1) for value in (weight, t, y, t * t, t * y, y * y)
     )

@@ -68,7 +68,7 @@ class Dose:
     """One dose, or a dose that repeats.
 
     Attributes:
-        time: When it is first given [h].
+        time: When it is first given [h]; a number, or a tensor of shape :math:`(*)` with one time a body.
         amount: What is given each time [mg], or [mg/kg] if ``per_kg``; a number, or a tensor of shape
             :math:`(*)` with one amount a body.
         duration: How long each infusion takes [h]; 0 is a bolus.
@@ -81,7 +81,7 @@ class Dose:
         ValueError: If a number is negative or not finite, or the parts contradict each other.
     """
 
-    time: float = quantity("h")
+    time: float | Tensor = quantity("h")
     amount: float | Tensor = quantity("mg")
     duration: float = quantity("h", default=0.0)
     route: str = "iv"
@@ -116,29 +116,28 @@ class Dose:
             )
 
     @property
+    def own_times(self) -> bool:
+        """Whether each body has its own time."""
+        return isinstance(self.time, Tensor) and self.time.ndim > 0
+
+    @property
+    def first(self) -> float:
+        """When it is first given [h]; where each body has its own time, to the earliest."""
+        return float(self.time.detach().min() if isinstance(self.time, Tensor) else self.time)
+
+    @property
     def end(self) -> float:
         """When what follows by ``then`` begins [h]."""
-        return self.time + (self.count * self.interval if self.count > 1 else self.duration)
+        return self.first + (self.count * self.interval if self.count > 1 else self.duration)
 
     def mg(self, BW: Tensor) -> Tensor:
         """Returns the amount given each time [mg] to bodies of weight ``BW`` [kg], with shape of BW."""
-        amount = torch.as_tensor(self.amount, dtype=BW.dtype, device=BW.device)
-        if amount.ndim and amount.shape != BW.shape:
-            raise ValueError(
-                f"Dose.amount must be one number or one for each body {tuple(BW.shape)}, "
-                f"but has shape {tuple(amount.shape)}."
-            )
-        return amount * (BW if self.per_kg else torch.ones_like(BW))
+        return _each_body("amount", self.amount, BW) * (BW if self.per_kg else torch.ones_like(BW))
 
     def __str__(self) -> str:
         """Returns the dose as :meth:`Regimen.parse` reads it."""
-        if isinstance(self.amount, Tensor) and self.amount.ndim:
-            low, high = self.amount.min().item(), self.amount.max().item()
-            amount = f"{low:.4g}-{high:.4g} (one a body)"
-        else:
-            amount = _number(float(self.amount))
-        parts = [f"{amount} mg{'/kg' if self.per_kg else ''} {self.route}"]
-        parts += [f"at {_number(self.time)} h"] if self.time else []
+        parts = [f"{_text(self.amount)} mg{'/kg' if self.per_kg else ''} {self.route}"]
+        parts += [f"at {_text(self.time)} h"] if self.own_times or self.first else []
         parts += [f"over {_number(self.duration)} h"] if self.duration else []
         parts += [f"q{_number(self.interval)}h x{self.count}"] if self.count > 1 else []
         return " ".join(parts)
@@ -208,14 +207,32 @@ class Regimen:
         """Returns text that :meth:`parse` reads back to an equal regimen."""
         return " + ".join(str(dose) for dose in self.doses)
 
+    def times_of(self, BW: Tensor) -> Tensor:
+        """Returns when each dose is first given [h] to bodies of weight ``BW``, with shape :math:`(*, D)`."""
+        return torch.stack([_each_body("time", dose.time, BW) for dose in self.doses], -1)
+
     def amounts(self, BW: Tensor) -> Tensor:
         """Returns each dose's amount [mg] for bodies of weight ``BW`` [kg], with shape :math:`(*, D)`."""
         return torch.stack([dose.mg(BW) for dose in self.doses], -1)
 
+    @property
+    def own_times(self) -> bool:
+        """Whether a dose has its own time in each body."""
+        return any(dose.own_times for dose in self.doses)
+
+    def delayed(self, lag: float | Tensor) -> Regimen:
+        """Returns the regimen with every dose by mouth later by ``lag`` [h], a number or one a body."""
+        _check_not_negative("lag", lag)
+        shifted = [replace(dose, time=dose.time + lag) if dose.route == "po" else dose for dose in self.doses]
+        return Regimen(tuple(shifted))
+
     def starts(self, until: float = math.inf) -> list[tuple[int, float]]:
-        """Lists what is given up to ``until`` [h]: the number of the dose and the time [h], in time order."""
+        """Lists what is given up to ``until`` [h]: the number of the dose and the time [h], in time order.
+
+        Of a dose that has its own time in each body the earliest is taken.
+        """
         all_starts = [
-            (number, dose.time + repeat * dose.interval)
+            (number, dose.first + repeat * dose.interval)
             for number, dose in enumerate(self.doses)
             for repeat in range(dose.count)
         ]
@@ -296,9 +313,31 @@ def _number(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
+def _text(value: float | Tensor) -> str:
+    """Writes a number, or the range of one a body."""
+    if isinstance(value, Tensor) and value.ndim:
+        return f"{value.min().item():.4g}-{value.max().item():.4g} (one a body)"
+    return _number(float(value))
+
+
+def _each_body(name: str, value: float | Tensor, BW: Tensor) -> Tensor:
+    """Returns a number, or one a body, with the shape of ``BW``."""
+    given = torch.as_tensor(value, dtype=BW.dtype, device=BW.device)
+    if given.ndim and given.shape != BW.shape:
+        raise ValueError(
+            f"Dose.{name} must be one number or one for each body {tuple(BW.shape)}, "
+            f"but has shape {tuple(given.shape)}."
+        )
+    return given.expand(BW.shape)
+
+
 def _check_not_negative(name: str, value: float | Tensor) -> None:
-    if not bool((torch.isfinite(torch.as_tensor(value)) & (torch.as_tensor(value) >= 0)).all()):
-        raise ValueError(f"Dose.{name} must be finite and not negative, but is {value}.")
+    values = torch.as_tensor(value).detach()
+    wrong = ~(torch.isfinite(values) & (values >= 0))
+    if bool(wrong.any()):
+        raise ValueError(
+            f"Dose.{name} must be finite and not negative, but is {float(values[wrong].reshape(-1)[0]):g}."
+        )
 
 
 def _merge(ascending: list[float], until: float) -> list[float]:

@@ -102,6 +102,26 @@ class Resolvent:
             pattern |= {(i, j) for i in below[k] for j in right[k]}
             self._order.append((k, below[k], right[k]))
 
+    @property
+    def slots(self) -> dict[Entry, int]:
+        """Where each entry that matters is in the elimination's own order."""
+        return self._slot
+
+    @property
+    def leaves(self) -> dict[int, int]:
+        """The leaves' numbers."""
+        return self._leaf
+
+    @property
+    def sources(self) -> set[int]:
+        """The states that nothing feeds."""
+        return self._sources
+
+    @property
+    def order(self) -> list[tuple[int, list[int], list[int]]]:
+        """The core's pivots, and the states that each one updates and takes from."""
+        return self._order
+
     def gather(self, values: Tensor) -> Tensor:
         """Sums values (B, entries) of A's entries into the elimination's own order, with shape (slots, B)."""
         return self.summing.to(values) @ values.mT

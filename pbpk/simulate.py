@@ -1,38 +1,33 @@
 """Simulation: bodies, a drug, doses and times -> :class:`~pbpk.simulation.Simulation`.
 
 An engine is chosen and the batch is solved in chunks. An output at the time of a dose is the state before the
-dose.
+dose; the state just after each intravenous bolus is kept beside.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pbpk import laplace, linear, stiff
 from pbpk.checks import choose
 from pbpk.compound import Compound
+from pbpk.course import Course, Progress
 from pbpk.graph import GRAPHS, WHOLE_BODY, OrganGraph
 from pbpk.physiology import Cohort, Physiology
-from pbpk.regimen import Regimen, Schedule
-from pbpk.simulation import EXACT, IMPOSSIBLE, SOLVED, STATUS, Simulation
+from pbpk.regimen import Regimen
+from pbpk.simulation import EXACT, SOLVED, STATUS, Simulation
+from pbpk.steady import period
 from pbpk.topology import Kinetics, System, assemble, kinetics
 
 __all__ = ["ENGINES", "Simulation", "simulate"]
 
 ENGINES: tuple[str, ...] = ("auto", "linear", "laplace", "stiff")
-CHUNK = {"linear": 256, "laplace": 4096, "stiff": 4096}
-"""Bodies solved together: small matrices want to stay in the cache, long rows want to be long."""
-
 MANY = 256
 """From so many bodies on, "auto" finds it worth while to prepare a transform."""
-
-Progress = Callable[[int, int], None]
 
 
 def simulate(
@@ -46,6 +41,8 @@ def simulate(
     clearance: str = "observed",
     Kp_method: str = "rodgers-rowland",
     keep: Sequence[str] | None = None,
+    lag: float | Tensor = 0.0,
+    steady_state: bool = False,
     rtol: float = 1e-6,
     throw: bool = True,
     chunk: int | None = None,
@@ -58,16 +55,21 @@ def simulate(
         compound: A compound, the name or file of one, or its :class:`~pbpk.topology.Kinetics` in these
             bodies.
         regimen: What is given, or its text.
-        times: The output times [h], not negative and ascending, with shape :math:`(T)`.
+        times: The output times [h], not negative and ascending, with shape :math:`(T)`; the last one after
+            the first dose.
         graph: The organ graph, or the name of one of :data:`pbpk.graph.GRAPHS`.
         engine: ``"linear"`` (exact), ``"laplace"`` (an error of rtol times the peak at most, many times
             faster, for states that are kept), ``"stiff"`` (adaptive), or ``"auto"``: stiff if an enzyme
             saturates, laplace for many bodies of which only some states are kept, else linear. Where
-            laplace cannot meet rtol, linear takes its place; the result says which engine ran.
+            laplace cannot meet rtol, linear takes its place; so it does at steady state and where bodies
+            have their own dose times. The result says which engine ran.
         clearance: ``"observed"`` or ``"in-vitro"``, see :func:`pbpk.clearance.hepatic_intrinsic`.
         Kp_method: One of :data:`pbpk.partition.METHODS`.
         keep: The states to keep, all by default; ``["venous"]`` is enough for plasma, and a million bodies
             then fit in memory.
+        lag: How much later a dose by mouth begins to leave the stomach [h], a number or one a body.
+        steady_state: Begin with what is there just before the first dose of a regimen that has always been
+            repeated at its interval (:mod:`pbpk.steady`).
         rtol: The relative tolerance of the stiff engine; of the laplace engine, as a share of the peak.
         throw: Raise if a body cannot be solved; otherwise its amounts are NaN and its status says why.
         chunk: How many bodies are solved together.
@@ -92,35 +94,50 @@ def simulate(
     if isinstance(graph, str):
         graph = GRAPHS[choose("graph", graph, GRAPHS)]
     time = _checked_times(times).to(bodies.BW)
+    plan = plan.delayed(lag) if isinstance(lag, Tensor) or lag else plan
+    _check_plan(plan, time, steady_state)
     drug = _kinetics(compound, bodies, Kp_method, clearance)
-    engine = _chosen(engine, drug, keep is not None and bodies.shape.numel() >= MANY)
+    plain = not (steady_state or plan.own_times)
+    engine = _chosen(engine, drug, keep is not None and bodies.shape.numel() >= MANY and plain, plain)
 
     system = assemble(graph, bodies, drug)
     dose = plan.amounts(bodies.BW)
     possible = _possible(system, ids, throw)
     kept = tuple(choose("keep", state, system.states) for state in (system.states if keep is None else keep))
-    engine, amount, status, error = _solve(
+    course = Course(
         system.flat(),
-        plan.schedule(time),
+        plan,
+        time,
         dose.reshape(bodies.shape.numel(), -1),
-        possible.reshape(-1),
+        bodies.BW.reshape(-1),
         [system.states.index(state) for state in kept],
-        (engine, rtol, chunk, progress),
+        engine,
+        rtol,
+        steady_state,
     )
+    whole = course.solve(possible.reshape(-1), chunk, progress)
     if throw:
-        _raise_for(status, ids)
+        _raise_for(whole.status, ids)
+
+    def shaped(value: Tensor) -> Tensor:
+        return value.reshape(bodies.shape + value.shape[1:])
+
     return Simulation(
         time=time,
-        amount=amount.reshape(*bodies.shape, len(time), len(kept)),
-        status=status.reshape(bodies.shape),
+        amount=shaped(whole.amount),
+        status=shaped(whole.status),
         states=kept,
         system=system,
         regimen=plan,
         dose=dose,
+        entered=shaped(whole.entered) if plan.own_times else whole.entered,
+        bolus_time=shaped(whole.bolus_time) if plan.own_times else whole.bolus_time,
+        bolus_amount=shaped(whole.bolus_amount),
+        initial=None if whole.initial is None else shaped(whole.initial),
         id=ids,
-        engine=engine,
+        engine=whole.engine,
         rtol=rtol,
-        error=error.reshape(bodies.shape),
+        error=shaped(whole.error),
     )
 
 
@@ -139,12 +156,29 @@ def _kinetics(compound: Any, bodies: Physiology, Kp_method: str, clearance: str)
     return kinetics(compound, bodies, Kp_method, clearance)
 
 
-def _chosen(engine: str, drug: Kinetics, many: bool) -> str:
+def _check_plan(plan: Regimen, time: Tensor, steady_state: bool) -> None:
+    """Checks that the doses fit steady state, or that one is given before the last time."""
+    if steady_state and plan.own_times:
+        raise ValueError(
+            "steady_state must have the same dose times in every body, but a dose has one a body. "
+            "Simulate many doses instead."
+        )
+    if steady_state:
+        period(plan)
+    first, last = min(dose.first for dose in plan.doses), float(time[-1])
+    if last <= first and not steady_state and last > 0:
+        raise ValueError(
+            f"times must go beyond the first dose, at {first:g} h, but none is given by {last:g} h. "
+            "Ask for later times."
+        )
+
+
+def _chosen(engine: str, drug: Kinetics, many: bool, plain: bool) -> str:
     choose("engine", engine, ENGINES)
     if engine in EXACT and drug.saturable:
         raise ValueError(f"engine must be 'stiff' or 'auto' for saturable enzymes, but is {engine!r}.")
     if engine != "auto":
-        return engine
+        return "linear" if engine == "laplace" and not plain else engine
     return "stiff" if drug.saturable else "laplace" if many else "linear"
 
 
@@ -187,45 +221,3 @@ def _raise_for(status: Tensor, ids: np.ndarray) -> None:
             f"every body must be solved, but {len(failed)} of {len(status)} were not, "
             f"the first is {ids.flat[first]!r}: {STATUS[int(status[first])]}."
         )
-
-
-def _solve(
-    system: System,
-    schedule: Schedule,
-    dose: Tensor,
-    possible: Tensor,
-    kept: list[int],
-    settings: tuple[str, float, int | None, Progress | None],
-) -> tuple[str, Tensor, Tensor, Tensor]:
-    """Solves the possible bodies chunk by chunk.
-
-    Returns:
-        The engine that ran, the kept amounts (B, T, s), the status (B), and the estimated error (B).
-    """
-    engine, rtol, chunk, progress = settings
-    good = possible.nonzero().squeeze(-1)
-    transform = None
-    if engine == "laplace":
-        transform = laplace.prepare(system[good], schedule, dose[good], kept, rtol)
-        engine = "laplace" if transform else "linear"
-    status = torch.where(possible, SOLVED, IMPOSSIBLE)
-    error = dose.new_full(status.shape, math.nan)
-    if engine != "stiff":
-        error[good] = 0.0
-    amounts = [dose.new_empty(0, len(schedule.output), len(kept))]
-    for part in good.split(chunk or CHUNK[engine]):
-        if transform:
-            x, error[part] = laplace.solve(transform, system[part], schedule, dose[part])
-        elif engine == "linear":
-            x = linear.solve(system[part], schedule, dose[part])[..., kept]
-        else:
-            x, status[part] = stiff.solve(system[part], schedule, dose[part], rtol=rtol, atol=1e-3 * rtol)
-            x = x[..., kept]
-        amounts.append(x)
-        if progress and len(part):
-            progress(int(part[-1]) + 1, len(status))
-    amount = torch.cat(amounts)
-    if len(good) < len(status):
-        unsolved = amount.new_full((len(status), *amount.shape[1:]), math.nan)
-        amount = unsolved.index_copy(0, good, amount)
-    return engine, amount, status, error

@@ -52,6 +52,10 @@ class SparseLU:
         columns: Their columns.
         device: Where the matrices will be.
 
+    Attributes:
+        order: The pivots in the order of their elimination.
+        pattern: Where each entry is in the value array, fill-in included.
+
     >>> lu = SparseLU(2, [0, 0, 1, 1], [0, 1, 0, 1])
     >>> W = torch.tensor([[4.0], [1.0], [2.0], [3.0]])  # one matrix [[4, 1], [2, 3]]
     >>> lu.solve(lu.factor(lu.gather(W)), torch.tensor([[6.0], [8.0]])).T
@@ -67,10 +71,12 @@ class SparseLU:
         for entry in given:
             pattern.setdefault(entry, len(pattern))
         self._given = torch.tensor([pattern[entry] for entry in given], dtype=torch.long, device=device)
-        later, self._levels = set(range(n)), []
+        later, self._levels, self.order = set(range(n)), [], []
         for pivots in _order(n, pattern):
             later = later - set(pivots)
             self._levels.append(_eliminate(pivots, later, pattern).to(device))
+            self.order += pivots
+        self.pattern = pattern
         self._size = len(pattern)
 
     def gather(self, values: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ method is L-stable, of order 4; :math:`U_6` is the difference to an embedded sol
 as the error. At :math:`t + sh` the solution is
 :math:`(1-s) x + s (x_{new} + (1-s)(e + s g))`, :math:`e = \sum_j d_{2j} U_j`, :math:`g = \sum_j d_{3j} U_j`.
 
-Here :math:`f` is linear but for the saturable enzymes, so that :math:`J` is the rate matrix plus one number
-in the liver's column. Every body has its own time, step and error; the batch moves in lockstep, and the
-bodies that are done leave it. Between two instants at which something is given, starts or ends, f does not
-depend on time; at each of them the method restarts. Every such method keeps a linear invariant: the total
-amount is conserved to rounding.
+Here :math:`f` is linear but for the saturable transitions, so that :math:`J` is the rate matrix plus one
+number in the column of each one's source. Every body has its own time, step and error; the batch moves in
+lockstep, and the bodies that are done leave it. Between two instants at which something is given, starts or
+ends, f does not depend on time; at each of them the method restarts. Every such method keeps a linear
+invariant: the total amount is conserved to rounding.
 
 Gradients: steps and errors are not differentiated (a frozen mesh); everything else is ordinary autograd.
 
@@ -27,44 +27,36 @@ References:
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pbpk.regimen import Schedule
+from pbpk.rodas import (
+    D2,
+    D3,
+    GAMMA,
+    GROW,
+    SAFETY,
+    SHRINK,
+    SMALLEST,
+    SOLVED,
+    STEP_LIMIT,
+    STEP_TOO_SMALL,
+    A,
+    C,
+)
 from pbpk.sparse_lu import SparseLU
 from pbpk.topology import System
 
-SOLVED, STEP_LIMIT, STEP_TOO_SMALL = 0, 2, 3
-"""What :func:`solve` says of a body. 1 is kept for bodies that cannot be simulated at all."""
-
-# The coefficients of RODAS (Hairer and Wanner's Fortran code, METH = 1), checked against two independent
-# transcriptions: OrdinaryDiffEq.jl (Rodas4Tableau) and Numerical Recipes, 3rd ed. (StepperRoss). The tests
-# verify the orders that they give.
-_GAMMA = 0.25
-_A = (
-    (),
-    (1.544,),
-    (0.9466785280815826, 0.2557011698983284),
-    (3.314825187068521, 2.896124015972201, 0.9986419139977817),
-    (1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950),
-)
-_C = (
-    (),
-    (-5.6688,),
-    (-2.430093356833875, -0.2063599157091915),
-    (-0.1073529058151375, -9.594562251023355, -20.47028614809616),
-    (7.496443313967647, -10.24680431464352, -33.99990352819905, 11.70890893206160),
-    (8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930543123136, -6.058818238834054),
-)
-_D2 = (10.12623508344586, -7.487995877610167, -34.80091861555747, -7.992771707568823, 1.025137723295662)
-_D3 = (-0.6762803392801253, 6.087714651680015, 16.43084320892478, 24.76722511418386, -6.594389125716872)
-
-_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 6.0
-_SMALLEST = 1e-14  # of the segment: a step below this is lost in the rounding of time
+MANY = 1000
+"""From so many bodies times segments on the compiled kernel is worth loading. PyTorch takes some 6 ms for
+each; numba and the kernel load from disk in 1 s, the first compilation takes 12 s."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +64,11 @@ class _Equations:
     """The right-hand side of a batch with the state first: x has shape (n, B)."""
 
     lu: SparseLU
-    into: Tensor  # (N + 2) the rows of the rate matrix's entries, then where saturable metabolism acts
+    into: Tensor  # (N + 2E) the rows of the rate matrix's entries, then sources and targets of the saturable
     columns: Tensor  # (N) their columns
     values: Tensor  # (N, B)
-    liver: int
-    unbound: Tensor  # (B) Cu for each mg in the liver
+    source: Tensor  # (E) the states that drive the saturable transitions
+    unbound: Tensor  # (E, B) Cu for each mg in the source
     Vmax: Tensor  # (E, B)
     Km: Tensor  # (E, B)
     feed: Tensor  # (n, B) what infusions add [mg/h]
@@ -85,16 +77,21 @@ class _Equations:
     def of(cls, system: System) -> _Equations:
         rows, columns, values = system.entries()
         n, B = len(system.states), values.shape[0]
-        liver, metabolised = system.position("liver"), system.position("metabolised")
-        into = [*rows.tolist(), liver, metabolised]
+        source = system.saturable_source
+        into = torch.cat([rows, source, system.saturable_target])
         diagonal = list(range(n))  # of I / (h gamma)
         return cls(
-            lu=SparseLU(n, into + diagonal, [*columns.tolist(), liver, liver, *diagonal], values.device),
-            into=torch.tensor(into, device=values.device),
+            lu=SparseLU(
+                n,
+                into.tolist() + diagonal,
+                [*columns.tolist(), *source.tolist() * 2, *diagonal],
+                values.device,
+            ),
+            into=into,
             columns=columns,
             values=values.T.contiguous(),
-            liver=liver,
-            unbound=system.unbound,
+            source=source,
+            unbound=system.unbound.T,
             Vmax=system.Vmax.T,
             Km=system.Km.T,
             feed=values.new_zeros(n, B),
@@ -112,16 +109,16 @@ class _Equations:
 
     def f(self, x: Tensor) -> Tensor:
         """Returns dx/dt."""
-        Cu = self.unbound * x[self.liver]
-        speed = (self.Vmax * Cu / (self.Km + Cu)).sum(0, keepdim=True)
+        Cu = self.unbound * x.index_select(0, self.source)
+        speed = self.Vmax * Cu / (self.Km + Cu)
         flows = torch.cat([self.values * x.index_select(0, self.columns), -speed, speed])
         return self.feed.index_add(0, self.into, flows)
 
     def inverse(self, x: Tensor, h: Tensor) -> Callable[[Tensor], Tensor]:
         """Returns the solver of (I / (h gamma) - J(x)) U = b."""
-        Cu = self.unbound * x[self.liver]
-        slope = (self.Vmax * self.Km * self.unbound / (self.Km + Cu) ** 2).sum(0, keepdim=True)
-        diagonal = (1.0 / (_GAMMA * h)).expand(len(x), -1)
+        Cu = self.unbound * x.index_select(0, self.source)
+        slope = self.Vmax * self.Km * self.unbound / (self.Km + Cu) ** 2
+        diagonal = (1.0 / (GAMMA * h)).expand(len(x), -1)
         LU = self.lu.factor(self.lu.gather(torch.cat([-self.values, slope, -slope, diagonal])))
         return lambda b: self.lu.solve(LU, b)
 
@@ -137,17 +134,17 @@ def _step(equations: _Equations, x: Tensor, h: Tensor) -> tuple[Tensor, list[Ten
     """Takes one step; returns the new state and the stages, of which the last is the error."""
     invert = equations.inverse(x, h)
     U = [invert(equations.f(x))]
-    for a, c in zip(_A[1:], _C[1:5], strict=True):
+    for a, c in zip(A[1:], C[1:5], strict=True):
         inside = x + _combine(a, U)
         U.append(invert(equations.f(inside) + _combine(c, U) / h))
     inside = inside + U[4]
-    U.append(invert(equations.f(inside) + _combine(_C[5], U) / h))
+    U.append(invert(equations.f(inside) + _combine(C[5], U) / h))
     return inside + U[5], U
 
 
 def _inside(x: Tensor, new: Tensor, U: list[Tensor], s: Tensor) -> Tensor:
     """Returns the solution at the shares s of a step."""
-    e, g = _combine(_D2, U), _combine(_D3, U)
+    e, g = _combine(D2, U), _combine(D3, U)
     return (1.0 - s) * x + s * (new + (1.0 - s) * (e + s * g))
 
 
@@ -158,6 +155,9 @@ def solve(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     max_steps: int = 10_000,
+    initial: Tensor | None = None,
+    kept: Sequence[int] | None = None,
+    compiled: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Solves a batch of systems with saturable enzymes.
 
@@ -168,17 +168,28 @@ def solve(
         rtol: The relative tolerance of every amount in a step.
         atol: The absolute one, as a share of the body's largest dose.
         max_steps: How many steps a body may take between two events.
+        initial: The amounts at the first instant, before what is given then [mg], with shape :math:`(B, n)`;
+            0 by default.
+        kept: The states that are wanted, all by default.
+        compiled: Whether the compiled kernel shall do it (CPU, double precision, extra ``fast``) or PyTorch;
+            by default the kernel where it can and the batch repays loading it. Both take the same steps.
 
     Returns:
-        The amounts at the output times [mg], with shape :math:`(B, T, n)`, and the status, with shape
-        :math:`(B)`. What comes after a body failed is NaN.
+        The amounts in the kept states at the output times [mg], with shape :math:`(B, T, s)`, and the status,
+        with shape :math:`(B)`. What comes after a body failed is NaN.
+
+    Raises:
+        ValueError: If ``compiled`` is asked for and cannot be.
     """
+    kept = list(range(len(system.states)) if kept is None else kept)
+    if _compiled(compiled, system, schedule):
+        return _solve_compiled(system, schedule, amounts, (rtol, atol, max_steps), initial, kept)
     equations = _Equations.of(system)
     device = amounts.device
     inlet = torch.tensor([system.inlet(route) for route in schedule.route], device=device)
-    x = system.rate.new_zeros(len(system.states), system.rate.shape[0])
+    x = system.rate.new_zeros(len(system.states), system.rate.shape[0]) if initial is None else initial.T
     status = torch.full((x.shape[1],), SOLVED, device=device)
-    scale = atol * amounts.detach().amax(-1).clamp(min=torch.finfo(x.dtype).tiny)
+    scale = _scale(amounts, atol)
     states = [x.T.unsqueeze(0)]
     for first, last in _segments(schedule):
         x = x.index_add(0, inlet, (schedule.jump[first].to(x) * amounts).T)
@@ -188,7 +199,60 @@ def solve(
         status = torch.where(status == SOLVED, failed, status)
         states.append(reached)
         x = reached[-1].T
-    return torch.cat(states)[list(schedule.output)].transpose(0, 1), status
+    return torch.cat(states)[list(schedule.output)][..., kept].transpose(0, 1), status
+
+
+@functools.cache
+def _kernel_is_there() -> bool:
+    """Whether numba can be imported, and has somewhere to keep what it compiles."""
+    try:
+        import pbpk.stiff_compiled  # noqa: F401
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+def _compiled(wish: bool | None, system: System, schedule: Schedule) -> bool:
+    """Decides who solves."""
+    if wish is False or (wish is None and not _is_many(system, schedule)):
+        return False
+    why = ""
+    if system.rate.device.type != "cpu" or system.rate.dtype != torch.float64:
+        why = f"the bodies are {system.rate.dtype} on {system.rate.device}"
+    elif not _kernel_is_there():
+        why = "numba is missing. Install the extra 'fast'"
+    if wish and why:
+        raise ValueError(f"compiled must be False or None unless double precision, CPU and numba, but {why}.")
+    return not why
+
+
+def _is_many(system: System, schedule: Schedule) -> bool:
+    loaded = "pbpk.stiff_compiled" in sys.modules
+    return loaded or len(system.rate) * len(_segments(schedule)) >= MANY
+
+
+def _solve_compiled(
+    system: System,
+    schedule: Schedule,
+    amounts: Tensor,
+    settings: tuple[float, float, int],
+    initial: Tensor | None,
+    kept: list[int],
+) -> tuple[Tensor, Tensor]:
+    from pbpk import stiff_compiled
+
+    rtol, atol, max_steps = settings
+    start = amounts.new_zeros(len(amounts), len(system.states)) if initial is None else initial
+    scale = _scale(amounts, atol)
+    lu, segments = _Equations.of(system).lu, _segments(schedule)
+    return stiff_compiled.solve(
+        lu, system, schedule, segments, amounts, start, kept, (rtol, scale, max_steps)
+    )
+
+
+def _scale(amounts: Tensor, atol: float) -> Tensor:
+    """Returns the absolute tolerance of each body [mg]."""
+    return atol * amounts.detach().amax(-1).clamp(min=torch.finfo(amounts.dtype).tiny)
 
 
 def _segments(schedule: Schedule) -> list[tuple[int, int]]:
@@ -218,14 +282,14 @@ def _advance(
         new, U = _step(equations, x, h)
         error = _error(U[5], x, new, rtol, scale)
         accepted = error <= 1.0
-        reach = torch.where(end - t - h <= _SMALLEST * end, end, t + h)
+        reach = torch.where(end - t - h <= SMALLEST * end, end, t + h)
         due = _record(out, who, due, times, torch.where(accepted, reach, -1.0), t, h, (x, new, U))
         x = torch.where(accepted, new, x)
         t = torch.where(accepted, reach, t)
-        factor = (_SAFETY * error**-0.25).clamp(_SHRINK, _GROW)
+        factor = (SAFETY * error**-0.25).clamp(SHRINK, GROW)
         h = h * torch.where(was_accepted, factor, factor.clamp(max=1.0))  # no growth after a rejection
         was_accepted = accepted
-        done, stuck = t >= end, h < _SMALLEST * end
+        done, stuck = t >= end, h < SMALLEST * end
         if bool((done | stuck).any()):
             status[who[stuck]], status[who[done]] = STEP_TOO_SMALL, SOLVED
             on = (~(done | stuck)).nonzero().squeeze(-1)

@@ -1,11 +1,11 @@
-r"""The one place where the differential equation is assembled: organ graph + body + drug -> rate matrix.
+r"""The one place where the differential equation is assembled: organ graph + body + drug -> system.
 
-Every node is well mixed and limited by its perfusion. Write :math:`A_i` for the amount in node :math:`i` [mg]
-and :math:`P_i = \sum_o V_o K_{p,o}` for its capacity, the volume of plasma that would hold the same amount at
-equilibrium, summed over the organs :math:`o` it pools (blood: :math:`K_p = BP`). What leaves the node has the
+Every space is well mixed. Write :math:`A_i` for the amount in space :math:`i` [mg] and
+:math:`P_i = \sum_o V_o K_{p,o}` for its capacity, the volume of plasma that would hold the same amount at
+equilibrium, summed over the organs :math:`o` it pools (blood: :math:`K_p = BP`). What leaves it has the
 concentrations
 
-.. math:: C_{plasma,i} = A_i / P_i, \qquad C_{blood,i} = BP \, A_i / P_i,
+.. math:: C_{plasma,i} = A_i / P_i, \qquad C_{blood,i} = BP \, A_i / P_i, \qquad C_u = f_{up} A_i / P_i,
 
 so that for an organ :math:`dA_i/dt = Q_i (C_{art} - C_i BP / K_{p,i})`. A system is a list of transitions,
 each a flow of drug from a source to a target at rate :math:`k` times the amount in a driver, the source
@@ -13,233 +13,67 @@ itself but for one of them:
 
     blood on edge (u, v)     u -> v                        k = Q BP / P_u
     hepatic metabolism       liver -> metabolised          k = fup CLint / P_liver
+    in another organ         organ -> metabolised          k = fup CLint_in / P_organ
     renal excretion          kidney -> excreted            k = CLrenal / P_arterial, driver arterial
     absorption               depot -> graph.absorbs        k = ka Fa Fg
     loss in the gut wall     depot -> gut_metabolised      k = ka Fa (1 - Fg)
     not absorbed             depot -> unabsorbed           k = ka (1 - Fa)
-    saturable metabolism     liver -> metabolised          sum_e Vmax_e Cu / (Km_e + Cu)
+    saturable metabolism     organ -> metabolised          Vmax Cu / (Km + Cu)
+    emptying of the stomach  gastric -> depot              k = kge
+    into bile, and out       liver -> bile -> depot        k = fup CLbile / P_liver, k = kbile
+    through a wall           organ_blood <-> organ         k = fup PS / P_organ_blood, k = fup PS / P_organ
+    in the brain             between its four spaces       as in pbpk.brain
 
-with the unbound concentration in the liver :math:`Cu = f_{up} A_{liver} / P_{liver}`. A transition takes
-from one state what it gives to another, so the total amount is conserved by construction. Renal excretion
-is driven by the arterial plasma that is filtered, so that its clearance is the plasma clearance that is
-measured; this is also how httk defines it. ``CLint`` and ``Cu`` refer to the plasma that leaves the liver
-(well-stirred).
+A transition takes from one state what it gives to another, so the total amount is conserved by construction.
+Renal excretion is driven by the arterial plasma that is filtered, so that its clearance is the plasma
+clearance that is measured; this is also how httk defines it. ``CLint`` and ``Cu`` refer to the plasma that
+leaves the tissue (well-stirred). In the gut wall this is the simplest of the models in use: the enzymes see
+what has left the gut's content and all that the blood brings, and the whole flow of the small intestine
+carries away what they leave, so that :math:`F_g = Q BP / (Q BP + f_{up} CL_{int})` for a linear enzyme.
+
+The blood of a walled organ is part of the body's blood: its share of the organ's volume (``vascular.csv``)
+leaves the arterial and the venous pool. A brain with its fluid keeps its volume, as its authors count it.
+
+What metabolism takes, in every organ and in the gut wall, goes to the metabolites in their shares and the
+rest to the sink.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import functools
-import importlib.resources
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from pbpk.checks import choose
-from pbpk.clearance import CLEARANCES, gut_availability, hepatic_intrinsic, hepatic_saturable, renal
-from pbpk.compound import Compound
+from pbpk import csf
+from pbpk.clearance import CLEARANCES
 from pbpk.graph import OrganGraph
-from pbpk.organs import ORGANS, index
-from pbpk.partition import Kp, blood_to_plasma
+from pbpk.kinetics import BrainBarrier, Kinetics, Metabolite, kinetics
+from pbpk.organs import ORGANS
 from pbpk.physiology import Physiology
-from pbpk.units import quantity
+from pbpk.spaces import density, spaces, vascular_share
+from pbpk.system import Distribution, System
+
+__all__ = [
+    "CLEARANCES",
+    "SINKS",
+    "BrainBarrier",
+    "Distribution",
+    "Kinetics",
+    "Metabolite",
+    "System",
+    "assemble",
+    "density",
+    "kinetics",
+    "vascular_share",
+]
 
 SINKS: tuple[str, ...] = ("metabolised", "gut_metabolised", "excreted", "unabsorbed")
-INLETS = {"iv": "venous", "po": "depot"}
-"""Where each route enters: a compartment, or the depot."""
 
 _BALANCE = 1e-6  # of the cardiac output: more than rounding leaves, even in single precision
 _CARDIAC_OUTPUT = 1e-3  # of the cardiac output: a foreign table's flows are rounded to four digits
-
-
-@functools.cache
-def density() -> Tensor:
-    """Returns the density of each organ [kg/L] from ``data/density.csv``, with shape :math:`(17)`."""
-    table = importlib.resources.files("pbpk") / "data" / "density.csv"
-    with table.open(encoding="utf-8") as file:
-        value = {row["organ"]: float(row["value"]) for row in csv.DictReader(file)}
-    return torch.tensor([value[organ] for organ in ORGANS], dtype=torch.float64)
-
-
-@dataclass(frozen=True)
-class Kinetics:
-    r"""What a drug does in these bodies. Every field broadcasts to the bodies' shape :math:`(*)`.
-
-    Attributes:
-        Kp: The tissue-to-plasma partition coefficients [1], with shape :math:`(17)` or :math:`(*, 17)`; the
-            entry of blood is not used, it is ``BP``.
-        BP: The blood-to-plasma ratio [1].
-        fup: The unbound fraction in plasma [1].
-        CLint: The unbound intrinsic clearance of the whole liver [L/h].
-        CLrenal: The renal plasma clearance [L/h].
-        ka: The rate at which a dose by mouth leaves the gut's content [1/h].
-        Fa: The share of it that is absorbed [1].
-        Fg: The share of what is absorbed that survives the gut wall [1].
-        Vmax: The maximal rates of saturable metabolism in the liver [mg/h], with shape :math:`(*, E)`.
-        Km: The unbound concentrations of half the maximal rate [mg/L], with shape :math:`(E)`.
-    """
-
-    Kp: Tensor = quantity("1")
-    BP: Tensor = quantity("1")
-    fup: Tensor = quantity("1")
-    CLint: Tensor = quantity("L/h", default=0.0)
-    CLrenal: Tensor = quantity("L/h", default=0.0)
-    ka: Tensor = quantity("1/h", default=1.0)
-    Fa: Tensor = quantity("1", default=1.0)
-    Fg: Tensor = quantity("1", default=1.0)
-    Vmax: Tensor = quantity("mg/h", default=())
-    Km: Tensor = quantity("mg/L", default=())
-
-    def __post_init__(self) -> None:
-        """Takes plain numbers and lists as tensors."""
-        for name in self.tensors():
-            value = getattr(self, name)
-            if not isinstance(value, Tensor):
-                object.__setattr__(self, name, torch.as_tensor(value, dtype=torch.float64))
-        if self.Kp.shape[-1:] != (len(ORGANS),):
-            raise ValueError(
-                f"Kinetics.Kp must end in {len(ORGANS)} organs, but has shape {tuple(self.Kp.shape)}."
-            )
-        if self.Vmax.shape[-1:] != self.Km.shape[-1:]:
-            raise ValueError(
-                "Kinetics.Vmax and Km must have one entry an enzyme each, but have shapes "
-                f"{tuple(self.Vmax.shape)} and {tuple(self.Km.shape)}."
-            )
-
-    def tensors(self) -> dict[str, Any]:
-        """Returns the fields by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    @property
-    def saturable(self) -> bool:
-        """Whether any enzyme is saturable: then the system is not linear."""
-        return self.Km.numel() > 0
-
-
-def kinetics(
-    compound: Compound,
-    physiology: Physiology,
-    Kp_method: str = "rodgers-rowland",
-    clearance: str = "observed",
-) -> Kinetics:
-    """Computes what ``compound`` does in the bodies ``physiology``.
-
-    Arguments:
-        compound: The drug.
-        physiology: The bodies, with shape :math:`(*)`.
-        Kp_method: One of :data:`pbpk.partition.METHODS`.
-        clearance: One of :data:`pbpk.clearance.CLEARANCES`.
-    """
-    choose("clearance", clearance, CLEARANCES)
-    Vmax, Km = hepatic_saturable(compound, physiology, clearance)
-    return Kinetics(
-        Kp=Kp(compound, species=physiology.species, method=Kp_method),
-        BP=blood_to_plasma(compound, physiology.HCT),
-        fup=torch.as_tensor(compound.fup, dtype=torch.float64),
-        CLint=hepatic_intrinsic(compound, physiology, clearance),
-        CLrenal=renal(compound, physiology),
-        ka=torch.tensor(compound.ka, dtype=torch.float64),
-        Fa=torch.tensor(compound.Fa, dtype=torch.float64),
-        Fg=gut_availability(compound, physiology, clearance),
-        Vmax=Vmax,
-        Km=Km,
-    )
-
-
-@dataclass(frozen=True)
-class System:
-    r"""The equations of a batch of bodies: n states, and the transitions between them.
-
-    Attributes:
-        graph: The organ graph.
-        states: The names of the n states: the graph's nodes, ``"depot"``, and the sinks.
-        source: The state each transition takes from, with shape :math:`(N)`.
-        target: The state it gives to, with shape :math:`(N)`.
-        driver: The state whose amount drives it, with shape :math:`(N)`.
-        rate: The rates :math:`k` [1/h], with shape :math:`(*, N)`.
-        V: The nodes' volumes [L], with shape :math:`(*, nodes)`.
-        P: The nodes' capacities [L of plasma], with shape :math:`(*, nodes)`.
-        Kp: The organs' partition coefficients with that of blood set to BP, with shape :math:`(*, 17)`.
-        BP: The blood-to-plasma ratio [1], with shape :math:`(*)`.
-        fup: The unbound fraction in plasma [1], with shape :math:`(*)`.
-        Vmax: The maximal rates of saturable metabolism [mg/h], with shape :math:`(*, E)`.
-        Km: The concentrations of half the maximal rate [mg/L], with shape :math:`(*, E)`.
-        fault: Why a body cannot be simulated, by reason, a mask with shape :math:`(*)`.
-    """
-
-    graph: OrganGraph
-    states: tuple[str, ...]
-    source: Tensor
-    target: Tensor
-    driver: Tensor
-    rate: Tensor
-    V: Tensor
-    P: Tensor
-    Kp: Tensor
-    BP: Tensor
-    fup: Tensor
-    Vmax: Tensor
-    Km: Tensor
-    fault: dict[str, Tensor]
-
-    @property
-    def shape(self) -> torch.Size:
-        """The batch shape ``*``."""
-        return self.BP.shape
-
-    def each(self, change: Any) -> System:
-        """Returns a copy with ``change`` applied to every batched tensor."""
-        names = ("rate", "V", "P", "Kp", "BP", "fup", "Vmax", "Km")
-        return dataclasses.replace(
-            self,
-            **{name: change(getattr(self, name)) for name in names},
-            fault={reason: change(mask) for reason, mask in self.fault.items()},
-        )
-
-    def flat(self) -> System:
-        """Returns the bodies in one batch dimension B."""
-        dims = len(self.shape)
-        return self.each(lambda value: value.reshape(self.shape.numel(), *value.shape[dims:]))
-
-    def __getitem__(self, which: Any) -> System:
-        """Returns the bodies ``which``."""
-        return self.each(lambda value: value[which])
-
-    def position(self, compartment: str) -> int:
-        """Returns the position of a state, or of the node that holds a compartment."""
-        if compartment in self.states:
-            return self.states.index(compartment)
-        return self.states.index(self.graph.home(compartment))
-
-    def inlet(self, route: str) -> int:
-        """Returns the position of the state that a dose by ``route`` enters."""
-        return self.position(INLETS[route])
-
-    @property
-    def inner(self) -> int:
-        """How many states are not sinks: they come first."""
-        return len(self.states) - len(SINKS)
-
-    def entries(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the rate matrix as (rows, columns, values): shapes (2N), (2N) and (*, 2N); repeats add."""
-        rows = torch.cat([self.target, self.source])
-        columns = torch.cat([self.driver, self.driver])
-        return rows, columns, torch.cat([self.rate, -self.rate], -1)
-
-    def matrix(self) -> Tensor:
-        r"""Returns the rate matrix :math:`A` [1/h] of :math:`dA/dt = A A`, with shape :math:`(*, n, n)`."""
-        n = len(self.states)
-        rows, columns, values = self.entries()
-        flat = values.new_zeros(*self.shape, n * n).index_add(-1, rows * n + columns, values)
-        return flat.reshape(*self.shape, n, n)
-
-    @property
-    def unbound(self) -> Tensor:
-        """The unbound concentration in the liver for each mg in its node [1/L], with shape :math:`(*)`."""
-        return self.fup / self.P[..., self.position("liver")]
 
 
 def assemble(graph: OrganGraph, physiology: Physiology, kinetics: Kinetics) -> System:
@@ -254,7 +88,8 @@ def assemble(graph: OrganGraph, physiology: Physiology, kinetics: Kinetics) -> S
         The system; differentiable in every tensor of ``physiology`` and ``kinetics``.
 
     Raises:
-        ValueError: If the graph's flows do not balance at a node; the message says where and by how much.
+        ValueError: If the graph's flows do not balance at a node (the message says where and by how much), or
+            the graph splits a node that the kinetics say nothing of, or the reverse.
 
     >>> from pbpk.graph import LUMPED
     >>> one = torch.ones((), dtype=torch.float64)
@@ -263,64 +98,252 @@ def assemble(graph: OrganGraph, physiology: Physiology, kinetics: Kinetics) -> S
     >>> system.states[:3], system.matrix().shape
     (('gut', 'liver', 'kidney'), torch.Size([12, 12]))
     """
-    batch = physiology.shape
+    parts = _Parts(physiology)
+    _add_drug(parts, "", graph, kinetics, torch.ones_like(physiology.BW))
+    return parts.system(graph)
+
+
+@dataclass
+class _Parts:
+    """What a system is put together from."""
+
+    body: Physiology
+    spaces: list[str] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    sinks: list[str] = field(default_factory=list)
+    moves: list[tuple[str, str, str, Tensor]] = field(default_factory=list)  # source, target, driver, rate
+    saturable: list[tuple[str, str, Tensor, Tensor, Tensor]] = field(
+        default_factory=list
+    )  # Vmax, Km, unbound
+    drugs: list[Distribution] = field(default_factory=list)
+    fault: dict[str, Tensor] = field(default_factory=dict)
+
+    def move(self, source: str, target: str, rate: Tensor, driver: str = "") -> None:
+        self.moves.append((source, target, driver or source, rate))
+
+    def system(self, graph: OrganGraph) -> System:
+        states = (*self.spaces, *self.contents, *self.sinks)
+        at = {name: position for position, name in enumerate(states)}
+        like, batch = self.body.M, self.body.shape
+
+        def positions(names: list[str]) -> Tensor:
+            return torch.tensor([at[name] for name in names], dtype=torch.long, device=like.device)
+
+        def stacked(columns: list[Tensor]) -> Tensor:
+            empty = like.new_zeros(*batch, 0)
+            return torch.stack([column.expand(batch) for column in columns], -1) if columns else empty
+
+        rate = stacked([move[3] for move in self.moves])
+        lost = ~torch.isfinite(rate).all(-1)
+        fault = {**self.fault, "a rate is not finite": lost}
+        return System(
+            graph=graph,
+            states=states,
+            sinks=tuple(self.sinks),
+            source=positions([move[0] for move in self.moves]),
+            target=positions([move[1] for move in self.moves]),
+            driver=positions([move[2] for move in self.moves]),
+            rate=rate,
+            saturable_source=positions([move[0] for move in self.saturable]),
+            saturable_target=positions([move[1] for move in self.saturable]),
+            Vmax=stacked([move[2] for move in self.saturable]),
+            Km=stacked([move[3] for move in self.saturable]),
+            unbound=stacked([move[4] for move in self.saturable]),
+            drugs=tuple(self.drugs),
+            fault={reason: mask for reason, mask in fault.items() if bool(mask.any())},
+        )
+
+
+@dataclass(frozen=True)
+class _Drug:
+    """A drug, or a metabolite, on its way into the parts."""
+
+    name: str
+    graph: OrganGraph
+    kinetics: Kinetics
+    given: Mapping[str, Tensor]  # the kinetics' tensors, with the bodies' shape
+    V: dict[str, Tensor]  # volumes by space [L]
+    P: dict[str, Tensor]  # capacities by space [L of plasma]
+    weight: Tensor
+
+    def state(self, space: str) -> str:
+        return f"{self.name}:{space}" if self.name else space
+
+    def blood(self, node: str) -> str:
+        """Returns the space of a node that lies on the edges."""
+        return f"{node}_blood" if f"{node}_blood" in self.V else node
+
+    def tissue(self, organ: str) -> str:
+        """Returns the space in which an organ's tissue is."""
+        return self.graph.home(organ)
+
+    def share(self, space: str) -> Tensor:
+        """Returns the unbound plasma concentration for each mg in a space [1/L]."""
+        return self.given["fup"] / self.P[space]
+
+
+def _add_drug(
+    parts: _Parts, name: str, graph: OrganGraph, kinetics: Kinetics, weight: Tensor, depot: str = ""
+) -> None:
+    """Adds a drug and its metabolites; ``depot`` is where bile returns to, if not to a depot of its own."""
+    body = parts.body
+    given = _expanded(kinetics, body)
+    Kp = torch.where(_is_blood(body.M.device), given["BP"].unsqueeze(-1), given["Kp"])
+    V, P = spaces(graph, body, given, Kp)
+    drug = _Drug(name, graph, kinetics, given, V, P, weight)
+    flow = body.Q @ graph.carried(body.Q.dtype).to(body.Q.device).T
+    _check_balance(graph, flow, body.CO)
+    parts.spaces += [drug.state(space) for space in V]
+    parts.drugs.append(
+        Distribution(
+            name, graph, tuple(V), _last(V, body.shape), _last(P, body.shape), Kp, given["BP"], given["fup"],
+            weight.expand(body.shape),
+        )
+    )  # fmt: skip
+    parts.fault |= {
+        (f"{name}: {reason}" if name else reason): mask
+        for reason, mask in _faults(graph, body, drug, flow).items()
+    }
+    for edge, (u, v) in enumerate(graph.edges):
+        source, target = drug.blood(u), drug.blood(v)
+        parts.move(drug.state(source), drug.state(target), flow[..., edge] * given["BP"] / P[source])
+    _add_walls(parts, drug)
+    _add_losses(parts, drug)
+    _add_gut(parts, drug, depot)
+    for key, metabolite in kinetics.metabolites.items():
+        _add_drug(
+            parts,
+            drug.state(key),
+            metabolite.graph or graph,
+            metabolite.kinetics,
+            weight * metabolite.weight.to(weight),
+            depot=_depot(drug) if metabolite.returns else "",
+        )
+
+
+def _last(columns: Mapping[str, Tensor], batch: torch.Size) -> Tensor:
+    return torch.stack([value.expand(batch) for value in columns.values()], -1)
+
+
+@functools.cache
+def _is_blood(device: torch.device) -> Tensor:
+    return torch.tensor([organ == "blood" for organ in ORGANS], device=device)
+
+
+def _expanded(kinetics: Kinetics, body: Physiology) -> dict[str, Tensor]:
+    """Returns the kinetics' tensors with the bodies' shape, precision and device."""
     given = {}
     for name, value in kinetics.tensors().items():
         own = value.shape[-1:] if name in ("Kp", "Vmax", "Km") else ()
-        given[name] = value.to(physiology.M).expand(batch + own)
-    is_blood = torch.tensor([organ == "blood" for organ in ORGANS], device=physiology.M.device)
-    Kp_organ = torch.where(is_blood, given["BP"].unsqueeze(-1), given["Kp"])
-    V_organ = physiology.M / density().to(physiology.M)
-    V = V_organ @ _pooled(graph, V_organ)
-    P = (V_organ * Kp_organ) @ _pooled(graph, V_organ)
-    flow = physiology.Q @ graph.carried(physiology.Q.dtype).to(physiology.Q.device).T
-    _check_balance(graph, flow, physiology.CO)
+        given[name] = value.to(body.M).expand(body.shape + own)
+    return given
 
-    states = (*graph.nodes, "depot", *SINKS)
-    at = {name: states.index(name) for name in states}
-    art, kidney, liver = (graph.home(c) for c in ("arterial", "kidney", "liver"))
-    P_of = {node: P[..., at[node]] for node in graph.nodes}
-    Fa, Fg, ka = given["Fa"], given["Fg"], given["ka"]
-    transitions = [
-        (u, v, u, flow[..., edge] * given["BP"] / P_of[u]) for edge, (u, v) in enumerate(graph.edges)
-    ]
-    transitions += [
-        (liver, "metabolised", liver, given["fup"] * given["CLint"] / P_of[liver]),
-        (kidney, "excreted", art, given["CLrenal"] / P_of[art]),
-        ("depot", graph.home(graph.absorbs), "depot", ka * Fa * Fg),
-        ("depot", "gut_metabolised", "depot", ka * Fa * (1.0 - Fg)),
-        ("depot", "unabsorbed", "depot", ka * (1.0 - Fa)),
-    ]
-    source, target, driver = (
-        torch.tensor([at[transition[k]] for transition in transitions], device=V.device) for k in range(3)
+
+def _add_walls(parts: _Parts, drug: _Drug) -> None:
+    """Adds what passes between the blood and the tissue of walled organs, and inside the brain."""
+    graph, kinetics = drug.graph, drug.kinetics
+    _check_walls(drug)
+    for node in graph.walled:
+        members = graph.members[graph.nodes.index(node)]
+        PS = torch.stack(
+            [v for n, v in drug.given.items() if n in [f"PS of {m}" for m in (*members, node)]]
+        ).sum(0)
+        blood = drug.blood(node)
+        parts.move(drug.state(blood), drug.state(node), PS * drug.share(blood))
+        parts.move(drug.state(node), drug.state(blood), PS * drug.share(node))
+    if graph.csf and kinetics.brain is not None:
+        for source, target, rate in csf.exchange(parts.body, drug.given, drug.V):
+            parts.move(drug.state(source), drug.state(target), rate)
+
+
+def _check_walls(drug: _Drug) -> None:
+    """Checks that the graph and the kinetics split the same organs."""
+    graph, whose = drug.graph, f"the metabolite {drug.name!r}" if drug.name else "the drug"
+    homes = {organ: organ if organ in graph.nodes else graph.home(organ) for organ in drug.kinetics.PS}
+    for organ, node in homes.items():
+        if node not in graph.walled:
+            raise ValueError(
+                f"Kinetics.PS must name organs that the graph has walled, but {whose} has one for {organ!r}. "
+                f"Simulate with graph.permeable({organ!r})."
+            )
+    for node in graph.walled:
+        if node not in homes.values():
+            raise ValueError(
+                f"Kinetics.PS must say what passes each wall of the graph, but {whose} has none for {node!r}."
+            )
+    if graph.csf != (drug.kinetics.brain is not None):
+        raise ValueError(
+            f"Kinetics.brain must be given exactly where the graph's brain has its fluid, but {whose} has "
+            + ("none. Give a BrainBarrier." if graph.csf else "one. Simulate with graph.with_csf().")
+        )
+
+
+def _add_losses(parts: _Parts, drug: _Drug) -> None:
+    """Adds metabolism in every organ, and excretion."""
+    given, liver = drug.given, drug.tissue("liver")
+    organs = {"liver": given["CLint"]} | {
+        organ: given[f"CLint_in of {organ}"] for organ in drug.kinetics.CLint_in if organ != "liver"
+    }
+    if "liver" in drug.kinetics.CLint_in:
+        organs["liver"] = organs["liver"] + given["CLint_in of liver"]
+    for organ, CLint in organs.items():
+        space = drug.tissue(organ)
+        for target, share in _destinations(drug, organ, "metabolised"):
+            parts.move(drug.state(space), target, CLint * drug.share(space) * share)
+    art = drug.graph.home("arterial")
+    parts.move(
+        drug.state(drug.blood(drug.graph.home("kidney"))),
+        drug.state("excreted"),
+        given["CLrenal"] / drug.P[art],
+        driver=drug.state(art),
     )
-    rate = torch.stack([transition[3].expand(batch) for transition in transitions], -1)
-    return System(
-        graph=graph,
-        states=states,
-        source=source,
-        target=target,
-        driver=driver,
-        rate=rate,
-        V=V,
-        P=P,
-        Kp=Kp_organ,
-        BP=given["BP"],
-        fup=given["fup"],
-        Vmax=given["Vmax"],
-        Km=given["Km"],
-        fault=_faults(graph, physiology, given, rate, P, flow),
-    )
+    enzymes = given["Vmax"].shape[-1]
+    for e, organ in enumerate(drug.kinetics.enzymes_in or ("liver",) * enzymes):
+        space = drug.tissue(organ)
+        for target, share in _destinations(drug, organ, "metabolised"):
+            Vmax = given["Vmax"][..., e] * share / drug.weight
+            unbound = drug.share(space) * drug.weight
+            parts.saturable.append((drug.state(space), target, Vmax, given["Km"][..., e], unbound))
+    if drug.kinetics.CLbile is not None:
+        parts.move(drug.state(liver), drug.state("bile"), given["CLbile"] * drug.share(liver))
 
 
-def _pooled(graph: OrganGraph, like: Tensor) -> Tensor:
-    """Returns the share of each organ that belongs to each node, with shape (17, nodes)."""
-    share = like.new_zeros(len(ORGANS), len(graph.nodes))
-    blood = {"arterial": graph.arterial_share, "venous": 1.0 - graph.arterial_share}
-    for node, members in enumerate(graph.members):
-        for member in members:
-            share[index("blood" if member in blood else member), node] += blood.get(member, 1.0)
-    return share
+def _destinations(drug: _Drug, organ: str, sink: str) -> list[tuple[str, Tensor]]:
+    """Returns where what an organ metabolises goes: to metabolites in their shares, the rest to a sink."""
+    rest = torch.ones_like(drug.weight)
+    targets = []
+    for key, metabolite in drug.kinetics.metabolites.items():
+        share = metabolite.share.to(rest).expand(rest.shape)
+        graph = metabolite.graph or drug.graph
+        targets.append((f"{drug.state(key)}:{graph.home(organ)}", share))
+        rest = rest - share
+    return [*targets, (drug.state(sink), rest)]
+
+
+def _depot(drug: _Drug) -> str:
+    return drug.state("depot")
+
+
+def _add_gut(parts: _Parts, drug: _Drug, returns_to: str) -> None:
+    """Adds the content of the stomach, the gut and the bile, and the sinks of the drug."""
+    given, kinetics = drug.given, drug.kinetics
+    has_depot = not drug.name or (kinetics.CLbile is not None and not returns_to)
+    sinks = ["metabolised", "excreted"]
+    if kinetics.kge is not None and not drug.name:
+        parts.contents.append(drug.state("gastric"))
+        parts.move(drug.state("gastric"), _depot(drug), given["kge"])
+    if kinetics.CLbile is not None:
+        parts.contents.append(drug.state("bile"))
+        parts.move(drug.state("bile"), returns_to or _depot(drug), given["kbile"])
+    if has_depot:
+        sinks = list(SINKS)
+        parts.contents.append(_depot(drug))
+        Fa, Fg, ka = given["Fa"], given["Fg"], given["ka"]
+        parts.move(_depot(drug), drug.state(drug.graph.home(drug.graph.absorbs)), ka * Fa * Fg)
+        for target, share in _destinations(drug, drug.graph.absorbs, "gut_metabolised"):
+            parts.move(_depot(drug), target, ka * Fa * (1.0 - Fg) * share)
+        parts.move(_depot(drug), drug.state("unabsorbed"), ka * (1.0 - Fa))
+    parts.sinks += [drug.state(sink) for sink in sinks]
 
 
 def _check_balance(graph: OrganGraph, flow: Tensor, CO: Tensor) -> None:
@@ -340,37 +363,36 @@ def _check_balance(graph: OrganGraph, flow: Tensor, CO: Tensor) -> None:
         )
 
 
-def _faults(
-    graph: OrganGraph,
-    physiology: Physiology,
-    given: dict[str, Tensor],
-    rate: Tensor,
-    P: Tensor,
-    flow: Tensor,
-) -> dict[str, Tensor]:
+def _faults(graph: OrganGraph, body: Physiology, drug: _Drug, flow: Tensor) -> dict[str, Tensor]:
     """Finds the bodies that no engine can simulate, by reason."""
-    faults = {}
-    for name, value in {"M": physiology.M, "Q": physiology.Q, **given}.items():
+    faults, given = {}, drug.given
+    for name, value in {"M": body.M, "Q": body.Q, **given}.items():
         wrong = ~(torch.isfinite(value) & (value >= 0))
         faults[f"{name} is negative or not finite"] = (
-            wrong.flatten(physiology.BW.ndim).any(-1) if (value.ndim > physiology.BW.ndim) else wrong
+            wrong.flatten(body.BW.ndim).any(-1) if (value.ndim > body.BW.ndim) else wrong
         )
-    for name in ("Fa", "Fg", "fup"):
-        faults[f"{name} is above 1"] = given[name] > 1.0
-    faults["a node has no mass or no Kp"] = (P <= 0).any(-1)
-    gap = (physiology.Q.sum(-1) - physiology.CO).abs() > _CARDIAC_OUTPUT * physiology.CO
+    for name in ("Fa", "Fg", "fup", "fum", "fuc"):
+        if name in given:
+            faults[f"{name} is above 1"] = given[name] > 1.0
+    faults["a node has no mass or no Kp"] = (_last(drug.P, body.shape) <= 0).any(-1)
+    gap = (body.Q.sum(-1) - body.CO).abs() > _CARDIAC_OUTPUT * body.CO
     faults["the organs' flows do not sum to CO, which the lung receives"] = gap
+    if drug.kinetics.metabolites:
+        shares = [metabolite.share.to(body.M) for metabolite in drug.kinetics.metabolites.values()]
+        wrong = torch.stack([share.expand(body.shape) for share in shares])
+        faults["the metabolites' shares are negative or sum to more than 1"] = (
+            (wrong < 0).any(0) | (wrong.sum(0) > 1 + 1e-12) | ~torch.isfinite(wrong).all(0)
+        )
     into_kidney = sum(
         (
             flow[..., edge]
             for edge, ends in enumerate(graph.edges)
             if ends == (graph.home("arterial"), graph.home("kidney"))
         ),
-        torch.zeros_like(physiology.CO),
+        torch.zeros_like(body.CO),
     )
     if graph.home("arterial") != graph.home("kidney"):
         faults["CLrenal is more than the plasma that reaches the kidney"] = (
             given["CLrenal"] > given["BP"] * into_kidney
         )
-    faults["a rate is not finite"] = ~torch.isfinite(rate).all(-1)
-    return {reason: mask for reason, mask in faults.items() if bool(mask.any())}
+    return faults

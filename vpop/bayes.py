@@ -54,7 +54,7 @@ def draw_again(
         if value is not None:
             weight = weight * coordinates.density(name, value, people)
     if "BW" in values and "height" not in values:
-        heights, likely = _heights(values["BW"], people, coordinates)
+        heights, likely = likely_heights(values["BW"], people, coordinates)
         weight = weight * likely.sum(-1)
     if not bool((weight > 0).any()):
         coordinates.known(blank(people), values)  # says which law forbids it
@@ -72,7 +72,9 @@ def _of(columns: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
     return {name: value[kept] for name, value in columns.items()}
 
 
-def _heights(BW: Tensor, people: Mapping[str, Tensor], coordinates: Coordinates) -> tuple[Tensor, Tensor]:
+def likely_heights(
+    BW: Tensor, people: Mapping[str, Tensor], coordinates: Coordinates
+) -> tuple[Tensor, Tensor]:
     """Returns heights that each person may have, and how likely each is at this weight, shapes (m, k)."""
     scores = torch.linspace(-3.0, 3.0, _HEIGHTS, dtype=torch.float64)
     heights, likely = [], []

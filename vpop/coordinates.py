@@ -24,7 +24,7 @@ from pbpk.physiology import Physiology
 from vpop import intervals, limits
 from vpop.growth import Growth
 from vpop.intervals import Interval
-from vpop.limits import FLOW_ORDER, MASS_ORDER
+from vpop.limits import FLOW_ORDER, LAWS_OF, MASS_ORDER
 
 WHO = ("height", "BMI", "HCT", "SCR")
 NAMES = (
@@ -38,9 +38,6 @@ NAMES = (
     "BMC",
 )
 GIVEN = ("height", "BMI", "BW", "HCT", "SCR")  # what can be asked for beside sex, race and age
-LAWS_OF = {"height": ("C11",), "BMI": ("C09", "C10"), "HCT": ("C08",)}
-_LAWS_OF_OUTPUT = ("C05", "C06", "C07")
-_TYPICAL_CI = 3.2  # L/min/m2, between the laws C05 and C06
 _L_PER_H = 60.0  # L/min in L/h
 
 
@@ -79,7 +76,7 @@ class Coordinates:
             missing, and not finite where a body breaks a law.
         """
         who = [self._encode_who(name, _column(bodies, name), bodies) for name in WHO]
-        output = intervals.encode(bodies.CO / (_L_PER_H * bodies.BSA), _cardiac_index(bodies))
+        output = intervals.encode(bodies.CO / (_L_PER_H * bodies.BSA), limits.cardiac_index(bodies))
         masses = intervals.join(bodies.M[..., indices(MASS_ORDER)], limits.masses(bodies))
         beds = bodies.Q[..., indices(FLOW_ORDER)].clone()
         artery = bodies.flow("liver")
@@ -88,8 +85,8 @@ class Coordinates:
         portal = torch.log(bodies.Q[..., indices(list(PORTAL))] / artery[..., None])
         ends = [
             intervals.encode(bodies.GFR, limits.filtration(bodies)),
-            intervals.encode(_column(bodies, "FAT"), _fat(bodies)),
-            intervals.encode(_column(bodies, "BMC"), _mineral(bodies)),
+            intervals.encode(_column(bodies, "FAT"), limits.fat(bodies)),
+            intervals.encode(_column(bodies, "BMC"), limits.mineral(bodies)),
         ]
         first, last = torch.stack([*who, output], dim=-1), torch.stack(ends, dim=-1)
         return torch.cat([first, masses, flows, portal, last], dim=-1)
@@ -120,13 +117,13 @@ class Coordinates:
                 body = body.replace(BW=given.get("BW", value * (body.height / 100.0) ** 2))
             else:
                 body = body.replace(**{name: value})
-        body = body.replace(CO=_L_PER_H * body.BSA * intervals.decode(part["CO"], _cardiac_index(body)))
+        body = body.replace(CO=_L_PER_H * body.BSA * intervals.decode(part["CO"], limits.cardiac_index(body)))
         body = body.replace(M=_divide(free, "M_", body.BW, limits.masses(body), MASS_ORDER))
         body = body.replace(Q=self._decode_flows(free, body))
         body = body.replace(GFR=intervals.decode(part["GFR"], limits.filtration(body)))
         return body.replace(
-            FAT=intervals.decode(part["FAT"], _fat(body)),
-            BMC=intervals.decode(part["BMC"], _mineral(body)),
+            FAT=intervals.decode(part["FAT"], limits.fat(body)),
+            BMC=intervals.decode(part["BMC"], limits.mineral(body)),
             SCR=torch.where(body.age < self.youngest, torch.nan, _column(body, "SCR")),
         )
 
@@ -142,7 +139,7 @@ class Coordinates:
         if "BW" in given and "height" in given:
             wanted["BMI"] = given["BW"] / (given["height"] / 100.0) ** 2
         for name, value in wanted.items():
-            _refuse_outside(name, value, self._bounds(name, body), body)
+            _refuse_outside(name, value, limits.who(name, body), body)
             free[..., NAMES.index(name)] = self._encode_who(name, value, body)
         return free
 
@@ -154,21 +151,15 @@ class Coordinates:
             value: The values, with shape :math:`(n)`.
             people: Sex, race and age, with shape :math:`(n)`.
         """
-        lower, upper = self._bounds(name, blank(people))
+        lower, upper = limits.who(name, blank(people))
         lawful = (value > lower) & (value < upper)
         if name == "SCR":
             lawful = lawful & (people["age"] >= self.youngest)
         return lawful * self.charts[name].density(value, people["sex"], people["age"])
 
-    def _bounds(self, name: str, body: Physiology) -> tuple[Tensor, Tensor]:
-        """Returns the bounds of height, BMI, haematocrit or creatinine for these people, shape (n,)."""
-        if name == "SCR":  # no law bounds it: these bounds only have to be far away
-            return torch.full_like(body.age, 1e-2), torch.full_like(body.age, 1e2)
-        return limits.meet(*(limits.band(law, body) for law in LAWS_OF[name]))
-
     def _interval(self, name: str, body: Physiology) -> Interval:
         """Returns the interval of e to the power of the growth chart's score, fields of shape (n,)."""
-        lower, upper = (self._standing(name, bound, body) for bound in self._bounds(name, body))
+        lower, upper = (self._standing(name, bound, body) for bound in limits.who(name, body))
         zero = torch.zeros_like(body.age)
         return Interval(lower, upper, zero, zero + 1.0)
 
@@ -204,23 +195,6 @@ def blank(people: Mapping[str, Tensor]) -> Physiology:
     unknown = torch.full_like(age, torch.nan)
     names = ("height", "BW", "HCT", "GFR", "CO", "SCR")
     return Physiology("human", **people, M=organs, Q=organs, **dict.fromkeys(names, unknown))
-
-
-def _cardiac_index(body: Physiology) -> Interval:
-    bounds = limits.meet(*(limits.band(law, body) for law in _LAWS_OF_OUTPUT))
-    return Interval.around(torch.full_like(body.age, _TYPICAL_CI), bounds)
-
-
-def _fat(body: Physiology) -> Interval:
-    """Returns the interval of fat as DXA measures it: near 0.8 of adipose tissue; the bounds are room."""
-    adipose = body.mass("adipose")
-    return Interval.around(0.8 * adipose, (0.1 * adipose, torch.minimum(3.0 * adipose, 0.9 * body.BW)))
-
-
-def _mineral(body: Physiology) -> Interval:
-    """Returns the interval of bone mineral: about a quarter of bone; the bounds are room."""
-    bone = body.mass("bone")
-    return Interval.around(0.25 * bone, (0.01 * bone, 0.95 * bone))
 
 
 def _divide(free: Tensor, prefix: str, total: Tensor, parts: Interval, order: list[str]) -> Tensor:

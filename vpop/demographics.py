@@ -72,3 +72,11 @@ class Demographics:
         first, last = start[age_cell].clamp(min=low), end[age_cell].clamp(max=high)
         within = torch.rand(n, generator=generator, dtype=torch.float64)
         return {"sex": sex.double(), "race": race, "age": first + within * (last - first)}
+
+    def race(self, sex: Tensor, age: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws a race for people of whom only sex and age are known, all with shape (n)."""
+        cell = (torch.searchsorted(EDGES, age.contiguous(), right=True) - 1).clamp(min=0)
+        share = self.share[sex.round().long(), :, cell]
+        of_sex = self.share.sum(-1)[sex.round().long()]  # where nobody of that sex and age was seen
+        share = torch.where(share.sum(-1, keepdim=True) > 0, share, of_sex)
+        return torch.multinomial(share, 1, generator=generator)[:, 0]

@@ -16,6 +16,8 @@ References:
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,12 +25,13 @@ from torch.nn import functional
 from pbpk.physiology import RACES
 
 _LOG_SIGMA_MEAN, _LOG_SIGMA_SD = -0.7, 1.5
+YOUNGEST = 0.02  # years, a week: the network does not tell younger ages apart
 _AGE_CENTRES = (-3.0, -2.0, -1.0, 0.0, 1.0, 1.6, 2.1, 2.5, 2.9, 3.3, 3.7, 4.1, 4.4)  # ln years
 
 
 def age_features(age: Tensor) -> Tensor:
     """Describes an age [year] on the scale of infancy and on that of old age, shape :math:`(*, 15)`."""
-    log_age = torch.log(age.clamp(min=0.02))[..., None]
+    log_age = torch.log(age.clamp(min=YOUNGEST))[..., None]
     bumps = torch.exp(-2.0 * (log_age - torch.tensor(_AGE_CENTRES).to(age)) ** 2)
     return torch.cat([bumps, log_age / 2.0, age[..., None] / 40.0 - 1.0], dim=-1)
 
@@ -46,10 +49,10 @@ class _Block(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.modulate(condition).chunk(2, dim=-1)
-        inner = self.norm(hidden) * (1 + scale) + shift
-        return hidden + self.second(functional.silu(self.first(inner)))
+    def forward(self, hidden: Tensor, modulation: Tensor) -> Tensor:
+        scale, shift = modulation.chunk(2, dim=-1)
+        inner = torch.addcmul(shift, self.norm(hidden), scale)
+        return self.second(functional.silu(self.first(inner), inplace=True)).add_(hidden)
 
 
 class Denoiser(nn.Module):
@@ -98,15 +101,43 @@ class Denoiser(nn.Module):
         Returns:
             The estimate, equal to ``noisy`` where known, with shape :math:`(n, d)`.
         """
-        scale = torch.rsqrt(1 + sigma**2)
+        return self.estimate(noisy, sigma, self.modulation(people, sigma), known)
+
+    def modulation(self, people: Tensor, sigma: Tensor) -> Tensor:
+        """Returns the scales and shifts of each block, with shape :math:`(n, 2 width depth)`.
+
+        Arguments:
+            people: What :meth:`describe` returns, with shape :math:`(n, p)`.
+            sigma: The noise's standard deviation, with shape :math:`(n, 1)`.
+        """
         angles = torch.log(sigma) * self.frequencies
         condition = self.condition(torch.cat([people, angles.sin(), angles.cos()], dim=-1))
-        scaled = torch.where(known > 0, noisy, noisy * scale)
-        hidden = self.enter(torch.cat([scaled, known], dim=-1))
-        for block in self.blocks:
-            hidden = block(hidden, condition)
-        estimate = noisy * scale**2 + self.leave(functional.silu(hidden)) * sigma * scale
-        return torch.where(known > 0, noisy, estimate)
+        blocks = cast(list[_Block], list(self.blocks))
+        pairs = (block.modulate(condition).chunk(2, dim=-1) for block in blocks)
+        return torch.cat([part for scale, shift in pairs for part in (1 + scale, shift)], dim=-1)
+
+    def estimate(
+        self, noisy: Tensor, sigma: Tensor, modulation: Tensor, known: Tensor | None = None
+    ) -> Tensor:
+        """Estimates the clean coordinates as :meth:`forward` does, from what :meth:`modulation` returns.
+
+        Arguments:
+            noisy: As in :meth:`forward`.
+            sigma: The noise's standard deviation, with shape :math:`(n, 1)` or :math:`()`.
+            modulation: With shape :math:`(n, 2 width depth)`.
+            known: As in :meth:`forward`; None where nothing is given.
+        """
+        scale = torch.rsqrt(1 + sigma**2)
+        if known is None:
+            weight = self.enter.weight[:, : noisy.shape[-1]]
+            hidden = functional.linear(noisy * scale, weight, self.enter.bias)
+        else:
+            scaled = torch.where(known > 0, noisy, noisy * scale)
+            hidden = self.enter(torch.cat([scaled, known], dim=-1))
+        for block, own in zip(self.blocks, modulation.chunk(len(self.blocks), dim=-1), strict=True):
+            hidden = block(hidden, own)
+        estimate = torch.addcmul(noisy * scale**2, self.leave(functional.silu(hidden)), sigma * scale)
+        return estimate if known is None else torch.where(known > 0, noisy, estimate)
 
 
 def random_known(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -27,7 +27,7 @@ _WIDEST = 10.0
 _APART = 1e-3  # neighbouring quantiles of a logarithm are at least this far apart
 
 
-def _stretch(age: Tensor) -> Tensor:
+def stretch(age: Tensor) -> Tensor:
     """Returns the scale on which growth is about even: ln(age + 0.5)."""
     return torch.log(age + 0.5)
 
@@ -106,8 +106,8 @@ def between_knots(table: Tensor, sex: Tensor, age: Tensor) -> Tensor:
     Returns:
         The rows, with shape :math:`(n, k)`.
     """
-    knots = _stretch(torch.tensor(KNOTS, dtype=age.dtype))
-    at = _stretch(age).clamp(knots[0], knots[-1])
+    knots = stretch(torch.tensor(KNOTS, dtype=age.dtype))
+    at = stretch(age).clamp(knots[0], knots[-1])
     upper = torch.searchsorted(knots, at.contiguous()).clamp(1, len(knots) - 1)
     share = (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
     row = sex.round().long()
@@ -124,7 +124,7 @@ def kernel(knot: float, age: Tensor, weights: Tensor) -> Tensor:
         age: The people's ages, with shape :math:`(n)`.
         weights: Their weights, with shape :math:`(n)`.
     """
-    distance = _stretch(age) - math.log(knot + 0.5)
+    distance = stretch(age) - math.log(knot + 0.5)
     width = _BANDWIDTH
     while True:
         near = weights * torch.exp(-0.5 * (distance / width) ** 2)
@@ -141,7 +141,7 @@ def _chart(value: Tensor, age: Tensor, weights: Tensor) -> Tensor:
 
 def _quantiles_at(knot: float, value: Tensor, age: Tensor, weights: Tensor) -> Tensor:
     """Slides the neighbours along a straight line to the knot and takes their quantiles."""
-    near, t = kernel(knot, age, weights), _stretch(age)
+    near, t = kernel(knot, age, weights), stretch(age)
     centre = (near * t).sum()
     slope = (near * (t - centre) * value).sum() / ((near * (t - centre) ** 2).sum() + 1e-6)
     there = value + slope * (math.log(knot + 0.5) - t)

@@ -57,6 +57,10 @@ _FLOW_ROOM: Mapping[str, Room] = {
     "adipose": Room(0.06, 1e-3, 0.40, 0.4),
     "muscle": Room(0.17, 1e-2, 0.80),
 }
+LAWS_OF: Mapping[str, tuple[str, ...]] = {"height": ("C11",), "BMI": ("C09", "C10"), "HCT": ("C08",)}
+"""The laws that bound what is seen from outside."""
+_LAWS_OF_OUTPUT = ("C05", "C06", "C07")
+_TYPICAL_CI = 3.2  # L/min/m2, between the laws C05 and C06
 _ML_PER_MIN = 0.06  # mL/min in L/h
 _PER_KG = 1000.0 * _ML_PER_MIN  # mL/min/g in L/h/kg
 _HIGH_PLASMA_FLOW = 1200.0  # mL/min per 1.73 m2; below it the two arms of C19 leave no gap
@@ -78,6 +82,22 @@ def meet(*bands: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 def _times(band: tuple[Tensor, Tensor], scale: Tensor | float) -> tuple[Tensor, Tensor]:
     return band[0] * scale, band[1] * scale
+
+
+def who(name: str, people: Physiology) -> tuple[Tensor, Tensor]:
+    """Returns the bounds of height, BMI, haematocrit or creatinine for these people, each of shape (n,).
+
+    No law bounds creatinine: its bounds are room, and far away.
+    """
+    if name == "SCR":
+        return torch.full_like(people.age, 1e-2), torch.full_like(people.age, 1e2)
+    return meet(*(band(law, people) for law in LAWS_OF[name]))
+
+
+def cardiac_index(people: Physiology) -> Interval:
+    """Returns the interval of the cardiac output per body surface [L/min/m2], fields of shape (n,)."""
+    bounds = meet(*(band(law, people) for law in _LAWS_OF_OUTPUT))
+    return Interval.around(torch.full_like(people.age, _TYPICAL_CI), bounds)
 
 
 def masses(people: Physiology) -> Interval:
@@ -149,6 +169,18 @@ def filtration(people: Physiology) -> Interval:
     clinical = _times(band("C12", people), _ML_PER_MIN * people.BSA / 1.73)
     bounds = meet(clinical, (0.0 * plasma_flow, filtration_limit(people) * plasma_flow))
     return Interval.around(0.2 * plasma_flow, bounds)
+
+
+def fat(people: Physiology) -> Interval:
+    """Returns the interval of fat as DXA measures it: near 0.8 of adipose tissue; the bounds are room."""
+    adipose = people.mass("adipose")
+    return Interval.around(0.8 * adipose, (0.1 * adipose, torch.minimum(3.0 * adipose, 0.9 * people.BW)))
+
+
+def mineral(people: Physiology) -> Interval:
+    """Returns the interval of bone mineral: about a quarter of bone; the bounds are room."""
+    bone = people.mass("bone")
+    return Interval.around(0.25 * bone, (0.01 * bone, 0.95 * bone))
 
 
 def _room(room: Room, whole: Tensor) -> Interval:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,10 +27,13 @@ from pbpk.physiology import Physiology
 from vpop.organs import blood, circulation, composition, viscera
 from vpop.organs.closing import close
 from vpop.organs.curves import curve
+from vpop.organs.height import ORGANS as BY_HEIGHT
+from vpop.organs.height import by_height
 from vpop.organs.spread import Residuals, log_sd
 from vpop.people import People
 
-_VISCERA: dict[str, Callable[[People], Tensor]] = {
+_Viscera = dict[str, Callable[[People], Tensor]]
+_VISCERA: _Viscera = {
     "brain": viscera.brain,
     "gonads": viscera.gonads,
     "heart": viscera.heart,
@@ -152,15 +156,24 @@ def _layer(name: str) -> Callable[[People, Residuals], Physiology]:
 def _draw(people: People, generator: torch.Generator, layer: str, correlation: str) -> Physiology:
     inside = _layer(layer)
     unusual = torch.log(people.SCR / circulation.creatinine(people)) / log_sd()["creatinine"]
-    return inside(people, Residuals.draw(unusual, generator, correlation))
+    return inside(people, Residuals.draw(unusual, composition.fat_with_bone(people), generator, correlation))
 
 
 def literature(people: People, residuals: Residuals) -> Physiology:
     """Builds bodies from the equations of the literature and given residuals."""
+    return _build(people, residuals, _VISCERA)
+
+
+def height_allometry(people: People, residuals: Residuals) -> Physiology:
+    """Builds bodies whose viscera go by sex and height alone; everything else as :func:`literature`."""
+    return _build(people, residuals, _VISCERA | {organ: partial(by_height, organ) for organ in BY_HEIGHT})
+
+
+def _build(people: People, residuals: Residuals, viscera: _Viscera) -> Physiology:
     z = residuals.body
     people = _measured(people, z)
-    typical = _masses(people, Residuals.zero(len(people)).body)
-    made = _masses(people, z)
+    typical = _masses(people, Residuals.zero(len(people)).body, viscera)
+    made = _masses(people, z, viscera)
     CO_typical = circulation.cardiac_output(people)
     CO = CO_typical * torch.exp(curve("output_spread", people.age, people.sex) * z["output"])
     GFR_typical = circulation.filtration(people)
@@ -196,11 +209,11 @@ def _measured(people: People, z: dict[str, Tensor]) -> People:
     )  # fmt: skip
 
 
-def _masses(people: People, z: dict[str, Tensor]) -> _Composition:
+def _masses(people: People, z: dict[str, Tensor], viscera: _Viscera) -> _Composition:
     sd = log_sd()
     FAT = composition.fat(people, z["fat"])
-    BMC = composition.bone_mineral(people) * torch.exp(sd["bone_mineral"] * z["bone_mineral"])
-    median = {organ: equation(people) for organ, equation in _VISCERA.items()}
+    BMC = composition.bone_mineral(people, z["bone_mineral"])
+    median = {organ: equation(people) for organ, equation in viscera.items()}
     median |= {
         "adipose": composition.adipose(people, FAT),
         "bone": composition.bone(people, BMC),
@@ -231,4 +244,7 @@ def _renal(people: People, GFR: Tensor) -> Tensor:
     return GFR / (circulation.filtration_fraction(people, GFR) * (1.0 - people.HCT))
 
 
-LAYERS: dict[str, Callable[[People, Residuals], Physiology]] = {"literature": literature}
+LAYERS: dict[str, Callable[[People, Residuals], Physiology]] = {
+    "literature": literature,
+    "height-allometry": height_allometry,
+}

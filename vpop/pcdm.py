@@ -26,12 +26,15 @@ from vpop.demographics import OLDEST, Demographics
 from vpop.denoise import Denoiser, loss
 from vpop.growth import Growth
 from vpop.marginals import Marginals
+from vpop.modulation import alike, tabulated
 from vpop.organ_layer import lawful
 from vpop.request import Request
 from vpop.sample import STEPS, noise_levels, solve
+from vpop.standing import Standing, evened
 from vpop.weights import Weights
 
-CHUNK = 1024  # people drawn at once; part of what a seed means
+CHUNK = 2048  # people drawn at once; part of what a seed means
+BLOCK = 512  # people whom the network sees at once, in an order in which neighbours are alike
 FEWEST = 50  # people below which a fit is refused
 PATIENCE = 100  # chunks without one success before a request is given up
 
@@ -100,8 +103,11 @@ class PCDM:
         self._enough(usable)
         bodies, free, weight, race = bodies[usable], free[usable], weight[usable], race[usable]
         self.demographics = Demographics.fit(bodies.sex, race, bodies.age, weight)
-        self.marginals = Marginals.fit(free, weight)
-        self._train(self.marginals.encode(free), bodies, race, weight, progress)
+        who = {"sex": bodies.sex, "age": bodies.age}
+        self.standing = Standing.fit(free, bodies.sex, bodies.age, weight)
+        left = self.standing.encode(free, who)
+        self.marginals = Marginals.fit(left, weight)
+        self._train(self.marginals.encode(left), bodies, race, weight * evened(bodies.age, weight), progress)
         self._calibrate(Population(free, bodies.sex, bodies.age, weight))
         self.card |= {
             "bodies": int(usable.sum()),
@@ -172,17 +178,36 @@ class PCDM:
         self, people: Mapping[str, Tensor], free: Tensor, generator: torch.Generator, steps: int
     ) -> Tensor:
         """Draws the network's coordinates for people, given those in ``free`` that are not NaN."""
-        m = len(free)
-        described = self.network.describe(**people).float()
-        scores = self.marginals.encode(torch.nan_to_num(free)).float()
+        left = torch.nan_to_num(self.standing.encode(free, people))
+        scores = self.marginals.encode(left).float()
         known = torch.isfinite(free).float()
+        drawn = torch.randn(len(free), len(NAMES), generator=generator)
+        levels = noise_levels(steps)
+        for part in alike(people).split(BLOCK):
+            who = {name: value[part] for name, value in people.items()}
+            denoise = self._denoiser(who, scores[part], known[part], steps)
+            drawn[part] = solve(denoise, drawn[part], levels)
+        return self.standing.decode(self.marginals.decode(drawn.double()), people)
+
+    def _denoiser(
+        self, people: Mapping[str, Tensor], scores: Tensor, known: Tensor, steps: int
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """Returns the network for some people of whom the scores that are not 0 in ``known`` are given."""
+        table = tabulated(self.network, steps)
+        rows = table.rows(people)
+        described = self.network.describe(**people).float()
+
+        nothing = not bool(known.any())
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+            if rows is not None and nothing:
+                return self.network.estimate(noisy, sigma, table(sigma, rows))
             noisy = torch.where(known > 0, scores, noisy)
-            return self.network(noisy, sigma.expand(m, 1), described, known)
+            if rows is not None:
+                return self.network.estimate(noisy, sigma, table(sigma, rows), known)
+            return self.network(noisy, sigma.expand(len(noisy), 1), described, known)
 
-        noise = torch.randn(m, len(NAMES), generator=generator)
-        return self.marginals.decode(solve(denoise, noise, noise_levels(steps)).double())
+        return denoise
 
     def sample(
         self,
@@ -248,7 +273,7 @@ class PCDM:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + drawn)
             people, given = request.people(self.demographics, self.coordinates, CHUNK, generator)
             drawn += 1
-            bodies = self._draw(people, given, generator, steps) if len(people["age"]) else None
+            bodies = self.draw_given(people, given, generator, steps) if len(people["age"]) else None
             if bodies is not None:
                 bodies = bodies[torch.from_numpy(request.holds(bodies))]
             if bodies is None or not len(bodies.BW):
@@ -260,7 +285,7 @@ class PCDM:
             yield bodies
 
     @torch.no_grad()
-    def _draw(
+    def draw_given(
         self, people: dict[str, Tensor], given: dict[str, Tensor], generator: torch.Generator, steps: int
     ) -> Physiology:
         """Draws one body for each of the people with what is given; columns of shape (m,)."""
@@ -273,6 +298,7 @@ class PCDM:
         charts = self.coordinates.charts
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {
+            "standing": self.standing.table,
             "marginals": self.marginals.knots,
             "demographics": self.demographics.share,
             "growth": torch.stack([charts[name].quantiles for name in WHO]),
@@ -301,6 +327,7 @@ class PCDM:
         charts = dict(zip(WHO, map(Growth, tensors.pop("growth")), strict=True))
         model.coordinates = Coordinates(charts, float(tensors.pop("youngest")))
         model.calibration = Calibration(*tensors.pop("calibration"))
+        model.standing = Standing(tensors.pop("standing"))
         model.marginals = Marginals(tensors.pop("marginals"))
         model.demographics = Demographics(tensors.pop("demographics"))
         network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
@@ -310,6 +337,7 @@ class PCDM:
 
 _CHART = (2, len(growth.KNOTS), len(growth.SCORES))
 _SHAPES: Mapping[str, tuple[int, ...]] = {
+    "standing": (2, 2, len(growth.KNOTS), len(NAMES)),
     "marginals": (len(NAMES), marginals.KNOTS),
     "demographics": (2, len(RACES), len(demographics.EDGES)),
     "growth": (len(WHO), *_CHART),

@@ -19,11 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbpk.checks import choose
 from pbpk.laws import LAWS
 from pbpk.organs import ORGANS
 from pbpk.physiology import RACES, Cohort, Physiology
 from vpop.organ_layer import draw_lawful
 from vpop.people import People
+from vpop.split import PARTS, part_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +183,7 @@ def undo_rounding(who: People, generator: torch.Generator) -> People:
 
 
 def load_reference(
-    path: str | Path, seed: int = 0, layer: str = "literature", copies: int = 4
+    path: str | Path, seed: int = 0, layer: str = "literature", copies: int = 6, part: str | None = None
 ) -> tuple[Cohort, Tensor]:
     """Loads a reference population to learn from: complete, lawful bodies and their weights.
 
@@ -192,6 +194,8 @@ def load_reference(
         layer: The organ layer's name.
         copies: How many bodies are put into each person of a survey, each with its own inside and its own
             rounded-away digits; a cohort file is taken once.
+        part: Only the people of a survey whom :func:`vpop.split.part_of` gives to ``"train"``,
+            ``"validation"`` or ``"test"``; None for all.
 
     Returns:
         The cohort, and the weights with shape :math:`(n)`.
@@ -201,12 +205,23 @@ def load_reference(
         ValueError: If it is none of these, or malformed.
     """
     path = Path(path)
+    if part is not None:
+        choose("part", part, PARTS)
     if not path.is_dir() and not _is_nhanes(path):
         from pbpk.io import load_cohort
+
+        if part is not None:
+            raise ValueError(
+                f"part must be left out for a cohort file, but {part!r} is asked of {path}: only a survey's "
+                "people are split, by their number."
+            )
 
         cohort = load_cohort(path)
         return cohort, torch.ones(len(cohort), dtype=torch.float64)
     frame = load_nhanes_xpt(path) if path.is_dir() else load_nhanes(path)
+    removed = frame.attrs["removed"]
+    if part is not None:
+        frame = frame[part_of(frame.index) == part]
     generator = torch.Generator().manual_seed(seed)
     who, weight = people(frame), torch.tensor(frame["weight"].to_numpy(), dtype=torch.float64)
     drawn = [draw_lawful(undo_rounding(who, generator), generator, layer) for _ in range(copies)]
@@ -219,9 +234,10 @@ def load_reference(
         "reference": "NHANES (CDC/NCHS): sex, race, age, height, weight, haematocrit, creatinine",
         "seed": seed,
         "people": len(who),
+        "part": part or "all",
         "copies": copies,
         "removed": {
-            **frame.attrs["removed"],
+            **removed,
             "no lawful body found": sum(int((~ok).sum()) for _, ok in drawn),
         },
     }

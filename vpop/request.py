@@ -20,13 +20,14 @@ from pbpk.organs import ORGANS, WITHOUT_FLOW
 from pbpk.physiology import RACES, Physiology
 from vpop import limits
 from vpop.bayes import CANDIDATES, draw_again
-from vpop.coordinates import GIVEN, LAWS_OF, Coordinates, Impossible, blank
+from vpop.coordinates import GIVEN, Coordinates, Impossible, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.where import Bound, Range, Where
 
 _SEX = np.array(["F", "M"])
 _RACE = np.array(RACES)
 _LOUD = 1e9
+_ML_PER_MIN = 0.06  # mL/min in L/h
 
 
 @cache
@@ -37,14 +38,14 @@ def columns() -> Mapping[str, Range]:
         "sex": Range(0, 0, ("F", "M")),
         "race": Range(0, 0, RACES),
     }
-    found |= {name: _anyone(laws) for name, laws in LAWS_OF.items()}
+    found |= {name: _anyone(laws) for name, laws in limits.LAWS_OF.items()}
     flows = [f"Q_{organ}" for organ in ORGANS if organ not in WITHOUT_FLOW]
     BMI, height = found["BMI"], found["height"]
     lightest, heaviest = (b * (h / 100.0) ** 2 for b, h in zip(BMI[:2], height[:2], strict=True))
     found["BW"] = Range(lightest, heaviest, reason="laws C09, C10 and C11")
     parts = ["FAT", "BMC", *(f"M_{organ}" for organ in ORGANS)]
     found |= {name: Range(0.0, heaviest, reason="a part of BW, laws C09, C10 and C11") for name in parts}
-    free = ["SCR", "GFR", "CO", *flows]
+    free = ["SCR", "GFR", "eGFR", "CO", *flows]
     return found | {name: Range(0.0, _LOUD, reason="it is positive") for name in free}
 
 
@@ -217,10 +218,11 @@ def who_table(sex: Tensor, race: Tensor, age: Tensor) -> dict[str, np.ndarray]:
 
 
 def body_table(bodies: Physiology) -> dict[str, np.ndarray]:
-    """Returns the columns that a request can name, without building a data frame."""
+    """Returns the columns that a request can name: those of a cohort file, and eGFR [mL/min/1.73 m2]."""
     names = ("height", "BW", "BMI", "HCT", "SCR", "GFR", "CO", "FAT", "BMC")
     race = bodies.race if bodies.race is not None else torch.full(bodies.shape, -1)
     table = who_table(bodies.sex, race, bodies.age)
     table |= {name: value.numpy() for name in names if (value := getattr(bodies, name)) is not None}
+    table["eGFR"] = (bodies.GFR / _ML_PER_MIN * 1.73 / bodies.BSA).numpy()
     table |= {f"M_{organ}": bodies.M[:, i].numpy() for i, organ in enumerate(ORGANS)}
     return table | {f"Q_{organ}": bodies.Q[:, i].numpy() for i, organ in enumerate(ORGANS)}

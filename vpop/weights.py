@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pbpk.files import write_whole
 
-FORMAT = "vpop-pcdm-1"
+FORMAT = "vpop-pcdm-2"
 
 
 class Weights(NamedTuple):

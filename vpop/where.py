@@ -33,6 +33,7 @@ _COMPARISONS: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Eq: ("==", operator.eq),
     ast.NotEq: ("!=", operator.ne),
 }
+_NOT_COVERED = ("pregnan", "gestation", "trimester", "preterm", "premature", "lactati")
 _MIRROR = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 
@@ -177,6 +178,11 @@ def _check(node: ast.AST, columns: list[str], text: str) -> None:
     allowed = (ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Name, ast.Constant)
     for child in ast.walk(node):
         if isinstance(child, ast.Name):
+            if child.id.lower().startswith(_NOT_COVERED):
+                raise ValueError(
+                    f"where: {child.id!r} cannot be asked for: neither the reference population nor the laws "
+                    "cover pregnancy, lactation or preterm birth."
+                )
             try:
                 choose("column", child.id, columns)
             except ValueError as error:

@@ -77,6 +77,13 @@ REFERENCE_ORGANS: tuple[str, ...] = tuple(
 )
 
 
+def reference_people(organ: str, sex: str) -> list[tuple[float, float]]:
+    """Returns height [cm] and organ mass [kg] of the reference people of one sex, ``"M"`` or ``"F"``."""
+    choose("organ", organ, REFERENCE_ORGANS)
+    rows = [row for row in _rows("icrp89_reference_masses.csv") if (row["organ"], row["sex"]) == (organ, sex)]
+    return sorted((float(row["height_cm"]), float(row["mass_kg"])) for row in rows)
+
+
 def reference_mass(organ: str, sex: Tensor, age: Tensor, height: Tensor) -> Tensor:
     """Returns the mass that a reference person of that stature, or age for the brain, would have [kg].
 

@@ -215,9 +215,9 @@ def test_an_analysis_names_its_bodies_and_speaks_cdisc(people, drug):
     assert table["id"].tolist() == ["x", "y"] and {"CMAX", "AUCIFO", "CLFO", "CLO"} <= set(table)
 
 
-def test_an_analysis_without_a_dose_is_refused(man, drug):
-    with pytest.raises(ValueError, match="dose before the last time"):
-        simulate(man, drug, "10 mg iv at 48 h", TIMES).nca()
+def test_times_that_end_before_the_first_dose_are_refused(man, drug):
+    with pytest.raises(ValueError, match="beyond the first dose, at 48 h, but none is given by 24 h"):
+        simulate(man, drug, "10 mg iv at 48 h", TIMES)
 
 
 # What is refused

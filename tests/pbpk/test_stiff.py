@@ -32,25 +32,25 @@ def lambert(man, dose, t):
 def radau(system, body, doses, times):
     """Solves one body by SciPy, restarted at each dose (time, state, amount) or change of rate."""
     A = system.matrix()[body].numpy()
-    liver, metabolised = system.position("liver"), system.position("metabolised")
-    unbound, Vmax, Km = system.unbound[body].item(), system.Vmax[body].numpy(), system.Km[body].numpy()
+    source, target = system.saturable_source.numpy(), system.saturable_target.numpy()
+    unbound, Vmax, Km = (value[body].numpy() for value in (system.unbound, system.Vmax, system.Km))
 
     def f(feed):
         def slope(t, x):
-            Cu = unbound * x[liver]
+            Cu = unbound * x[source]
             change = A @ x + feed
-            speed = (Vmax * Cu / (Km + Cu)).sum()
-            change[liver] -= speed
-            change[metabolised] += speed
+            speed = Vmax * Cu / (Km + Cu)
+            np.subtract.at(change, source, speed)
+            np.add.at(change, target, speed)
             return change
 
         return slope
 
     def jacobian(t, x):
         J = A.copy()
-        slope = (Vmax * Km * unbound / (Km + unbound * x[liver]) ** 2).sum()
-        J[liver, liver] -= slope
-        J[metabolised, liver] += slope
+        slope = Vmax * Km * unbound / (Km + unbound * x[source]) ** 2
+        np.subtract.at(J, (source, source), slope)
+        np.add.at(J, (target, source), slope)
         return J
 
     x, now, feed, out = np.zeros(len(A)), 0.0, np.zeros(len(A)), []

@@ -15,6 +15,7 @@ from pbpk.physiology import Physiology
 from vpop import organ_layer
 from vpop.organ_layer import draw, draw_lawful, lawful, means
 from vpop.organs import blood, circulation, closing, composition
+from vpop.organs.height import by_height
 from vpop.organs.spread import log_sd
 from vpop.people import People
 
@@ -149,8 +150,11 @@ def test_spread_of_bone_mineral_is_that_of_the_scans(same_man):
 def test_spread_of_fat_is_that_of_the_scans(sex, scans):
     normal = torch.special.ndtri(torch.linspace(0.001, 0.999, MANY, dtype=torch.float64))
     BMI = 28.5 * torch.exp(0.23 * normal)  # adults of NHANES
-    who = People.of(sex, 40.0, 170.0, BMI * 1.7**2)
-    residual = torch.log(draw(who, generator()).FAT / means(who).FAT)
+    age = 18.0 + 42.0 * torch.rand(MANY, generator=generator(1), dtype=torch.float64)
+    who = People.of(sex, age, 170.0, BMI * 1.7**2)
+    design = torch.stack([torch.ones(MANY).double(), torch.log(BMI), age], -1)
+    fat = torch.log(draw(who, generator()).FAT)
+    residual = fat - design @ torch.linalg.lstsq(design, fat[:, None]).solution[:, 0]
     assert residual.std().item() == pytest.approx(scans, rel=0.1)
 
 
@@ -264,7 +268,9 @@ def test_fat_is_that_of_the_scans_at_their_mean():
 
 
 def test_race_shifts_fat_and_bone_and_its_absence_shifts_nothing():
-    unknown, white, black = (composition.bone_mineral(man(race=race)).item() for race in (-1, 2, 3))
+    unknown, white, black = (
+        composition.bone_mineral(man(race=race), torch.zeros(1)).item() for race in (-1, 2, 3)
+    )
     assert white < unknown < black
     fat = [composition.fat(man(race=race), torch.zeros(1)).item() for race in (-1, 3)]
     assert fat[1] < fat[0]
@@ -393,3 +399,16 @@ def test_every_organ_lies_near_every_reference_person_of_ICRP_89(data_folder):
         for person, ratio in by_person.items():
             if (organ, person[2:]) != ("blood", "1 y"):  # ICRP 89 has 50 mL/kg where 82-86 were measured
                 assert ratio == pytest.approx(1.0, abs=0.25), (organ, person)
+
+
+def test_the_second_layer_goes_through_the_reference_newborn_and_adult():
+    """ICRP 89: the liver of a newborn of 51 cm weighs 0.13 kg, of a man of 176 cm 1.8 kg."""
+    people = People.of(sex=1, age=[0.0, 30.0], height=[51.0, 176.0], BW=[3.5, 73.0])
+    assert by_height("liver", people).tolist() == pytest.approx([0.13, 1.8])
+
+
+def test_the_second_layer_does_not_know_the_weight_and_closes_on_it():
+    light, heavy = (means(People.of(sex=0, age=40, height=165, BW=BW), "height-allometry") for BW in (55, 95))
+    assert heavy.mass("spleen").item() == pytest.approx(light.mass("spleen").item(), rel=0.1)
+    assert means(People.of(sex=0, age=40, height=165, BW=95)).mass("spleen") > 1.1 * light.mass("spleen")
+    assert heavy.M.sum().item() == pytest.approx(95, rel=1e-12)

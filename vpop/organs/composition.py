@@ -29,6 +29,7 @@ from vpop.people import People
 # The survey with the scans knows four groups, the survey with the creatinine five.
 _SCANNED = {"Mexican American": "Hispanic", "Other Hispanic": "Hispanic", "Other": "Other"}
 _SCANNED |= {"Non-Hispanic White": "White", "Non-Hispanic Black": "Black"}
+_TYPICAL_BMI = 25.0  # where the bend of bone mineral in ln BMI is 0
 _YOUNGEST = 1e-3  # year; keeps A^-12.7 finite
 _MUSCLE_LOSS = 0.0034  # per year after 35: Lee's 0.098 kg/y (M) and 0.06 kg/y (F) over 29 and 17.5 kg [ours]
 
@@ -97,24 +98,39 @@ def fat(people: People, z: Tensor) -> Tensor:
 
     Arguments:
         people: Who they are, with shape :math:`(n)`.
-        z: The standard residual, with shape :math:`(n)`; :math:`\sigma` falls with BMI (`fat_spread`).
+        z: The standard residual, with shape :math:`(n)`; :math:`\sigma` falls with BMI and changes with age,
+            and people are not normal about the median (`composition_spread.csv`).
     """
-    spread = curve("fat_spread", people.BMI, people.sex)
-    return people.BW * torch.sigmoid(logit_fat(people) + spread * z)
+    spread = curve("fat_spread", people.BMI, people.sex) * curve("fat_spread_by_age", people.age, people.sex)
+    return people.BW * torch.sigmoid(logit_fat(people) + spread * curve("fat_shape", z, people.sex))
 
 
-def bone_mineral(people: People) -> Tensor:
+def bone_mineral(people: People, z: Tensor) -> Tensor:
     """Returns the bone mineral content [kg]: powers of weight and height, by age, sex and race.
 
     [ours]: fitted to DXA at 8 to 59 years; Gallo (2012) in the first year, a line to 8; -0.4 %/y after 60.
+
+    Arguments:
+        people: Who they are, with shape :math:`(n)`.
+        z: The standard residual, with shape :math:`(n)`; its spread changes with age.
     """
     by_sex = []
     for sex in "MF":
         ages, values = zip(*sorted(_bone_ages()[sex]), strict=True)
-        size = torch.log(people.BW / 70.0) * _terms("bone")[sex]["weight"]
-        size = size + torch.log(people.height / 170.0) * _terms("bone")[sex]["height"]
+        terms = _terms("bone")[sex]
+        size = (
+            torch.log(people.BW / 70.0) * terms["weight"] + torch.log(people.height / 170.0) * terms["height"]
+        )
+        size = size + torch.log(people.BMI / _TYPICAL_BMI) ** 2 * terms["bend"]
         by_sex.append(size + interpolate(people.age, _tensor(list(ages)), _tensor(list(values))))
-    return torch.exp(mix(people.sex, *by_sex) + _of_race("bone", people))
+    spread = curve("bone_mineral_spread", people.age, people.sex)
+    residual = spread * curve("bone_mineral_shape", z, people.sex)
+    return torch.exp(mix(people.sex, *by_sex) + _of_race("bone", people) + residual)
+
+
+def fat_with_bone(people: People) -> Tensor:
+    """Returns the correlation of the residuals of fat and bone mineral, by sex and age, shape (n)."""
+    return curve("fat_with_bone", people.age, people.sex)
 
 
 @cache

@@ -65,7 +65,7 @@ def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
 @cache
 def _knots() -> dict[str, dict[str, tuple[Tensor, Tensor]]]:
     points: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for row in rows("organ_knots.csv"):
+    for row in (*rows("organ_knots.csv"), *rows("composition_spread.csv")):
         for sex in _SEXES[row["sex"]]:
             point = (float(row["at"]), float(row["value"]))
             points.setdefault(row["curve"], {}).setdefault(sex, []).append(point)
@@ -78,7 +78,7 @@ def _columns(points: list[tuple[float, float]]) -> tuple[Tensor, Tensor]:
 
 
 def curve(name: str, at: Tensor, sex: Tensor, log: bool = False) -> Tensor:
-    """Returns a curve of ``vpop/data/organ_knots.csv``.
+    """Returns a curve of ``vpop/data/organ_knots.csv`` or ``composition_spread.csv``.
 
     Arguments:
         name: Its name in the table.

@@ -3,7 +3,8 @@ r"""Spread: how far people of one size, age and sex lie from the median, and wha
 A residual is standard normal. What is known of their correlations, and nothing else, is put in:
 
 - fat with lean: by subtraction, since lean is the weight less the fat;
-- fat with bone mineral -0.42, fat with creatinine -0.17: measured in the same people (DXA, NHANES);
+- fat with bone mineral (-0.3 to -0.7 by age and sex), fat with creatinine -0.17: measured in the same people
+  (DXA, NHANES);
 - brain, heart, kidney, liver and spleen share one factor, :math:`z_i = l_i g + \sqrt{1 - l_i^2} e_i`, and
   :math:`g` has +0.25 with the lean residual. **A prior from animals**, 2,791 outbred mice, rats and rabbits:
   no human data exist. `"independent"` leaves it out.
@@ -25,7 +26,6 @@ from vpop.organs.curves import rows
 
 CORRELATIONS = ("one-factor", "independent")
 _FACTOR_WITH_LEAN = 0.25
-_FAT_WITH_BONE = -0.42  # NHANES DXA 2011-2016: -.48 M, -.35 F
 _FAT_WITH_CREATININE = -0.17  # NHANES DXA 2011-2016, adults: -.193 M, -.152 F
 _MOST_UNUSUAL = 2.5  # a creatinine further from Q than this is illness, not muscle
 
@@ -49,11 +49,14 @@ class Residuals:
         return cls(dict.fromkeys(_names(), none), none[:, None].expand(n, len(PERFUSED)))
 
     @classmethod
-    def draw(cls, unusual: Tensor, generator: torch.Generator, correlation: str) -> Residuals:
+    def draw(
+        cls, unusual: Tensor, fat_with_bone: Tensor, generator: torch.Generator, correlation: str
+    ) -> Residuals:
         """Draws residuals.
 
         Arguments:
             unusual: The standard residual of the creatinine where it was measured, else NaN, shape (n).
+            fat_with_bone: The correlation of fat and bone mineral in these people, shape (n).
             generator: The source of randomness.
             correlation: One of :data:`CORRELATIONS`.
         """
@@ -66,14 +69,14 @@ class Residuals:
         known = torch.where(unusual.isnan(), z["creatinine"], unusual)
         known = known.clamp(-_MOST_UNUSUAL, _MOST_UNUSUAL)
         z["fat"] = _with(_FAT_WITH_CREATININE, known, z["fat"])
-        z["bone_mineral"] = _with(_FAT_WITH_BONE, z["fat"], z["bone_mineral"])
+        z["bone_mineral"] = _with(fat_with_bone, z["fat"], z["bone_mineral"])
         if correlation == "one-factor":
             factor = _with(_FACTOR_WITH_LEAN, -z["fat"], noise[:, len(names)])
             z |= {name: _with(loading, factor, z[name]) for name, loading in _loadings().items()}
         return cls(z, noise[:, len(names) + 1 :])
 
 
-def _with(correlation: float, known: Tensor, fresh: Tensor) -> Tensor:
+def _with(correlation: float | Tensor, known: Tensor, fresh: Tensor) -> Tensor:
     """Returns a standard residual that has ``correlation`` with a known one."""
     return correlation * known + (1.0 - correlation**2) ** 0.5 * fresh
 
@@ -91,4 +94,4 @@ def _loadings() -> dict[str, float]:
 
 
 def _names() -> list[str]:
-    return [*log_sd(), "fat", "output", "filtration"]
+    return [*log_sd(), "bone_mineral", "fat", "output", "filtration"]

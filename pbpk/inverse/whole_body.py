@@ -1,0 +1,183 @@
+r"""The whole body as a model whose CLint, fup, Kp scalar and ka can be estimated.
+
+The flows, volumes and transitions are those of :func:`pbpk.topology.assemble`. Partition coefficients are
+:math:`K_p = s \, K_p(f_{up})`: the predicted ones at this unbound fraction times one scalar s. Rodgers and
+Rowland's, Poulin and Theil's and Schmitt's are affine in :math:`f_{up}`; two evaluations fix the line, and a
+third checks it. States that only collect (sinks) are left out: nothing returns from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pbpk.compound import Compound
+from pbpk.graph import WHOLE_BODY, OrganGraph
+from pbpk.organs import ORGANS
+from pbpk.partition import Kp
+from pbpk.physiology import Physiology
+from pbpk.topology import Kinetics, System, assemble, kinetics
+
+UNITS: Mapping[str, str] = {
+    "CLint": "L/h",
+    "CLrenal": "L/h",
+    "fup": "1",
+    "Kp_scale": "1",
+    "ka": "1/h",
+    "Fa": "1",
+    "Fg": "1",
+}
+_AFFINE = 1e-9  # relative: how straight Kp must be in fup
+
+
+@dataclass(frozen=True)
+class WholeBody:
+    """A drug in a body, or in a batch of bodies; a :class:`pbpk.inverse.model.Model`.
+
+    Attributes:
+        physiology: The bodies, with shape :math:`(*)`.
+        compound: The drug; its own values are the known ones' defaults, see :meth:`defaults`.
+        graph: The organ graph.
+        Kp_method: One of :data:`pbpk.partition.METHODS`.
+        clearance: One of :data:`pbpk.clearance.CLEARANCES`.
+    """
+
+    physiology: Physiology
+    compound: Compound
+    graph: OrganGraph = WHOLE_BODY
+    Kp_method: str = "rodgers-rowland"
+    clearance: str = "observed"
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.graph.name
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Amounts [mg]: the graph's nodes and the depot."""
+        return (*self.graph.nodes, "depot")
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The unit of each parameter, by name."""
+        return UNITS
+
+    @property
+    def compartments(self) -> tuple[str, ...]:
+        """What can be seen: plasma, blood, and the nodes."""
+        return ("plasma", "blood", *self.graph.nodes)
+
+    @cached_property
+    def _own(self) -> Kinetics:
+        return kinetics(self.compound, self.physiology, self.Kp_method, self.clearance)
+
+    def defaults(self) -> dict[str, Any]:
+        """Returns what is known of the compound in these bodies: each parameter's value.
+
+        Raises:
+            ValueError: If the compound's metabolism is saturable.
+        """
+        own = self._own
+        if own.saturable:
+            raise ValueError(
+                f"compound must be linear to be estimated, but {self.compound.name!r} has saturable enzymes. "
+                "Give it a CL instead of Vmax and Km."
+            )
+        values = {name: getattr(own, name) for name in UNITS if name != "Kp_scale"}
+        return {"Kp_scale": 1.0, **{name: _number(value) for name, value in values.items()}}
+
+    @cached_property
+    def _parts(self) -> dict[str, Any]:
+        """Returns node capacities P = blood + s (flat + slope fup) and what flows, at the reference."""
+        fup = float(torch.as_tensor(self.compound.fup))
+        levels = [fup, 0.5 * fup, 0.25 * fup]
+        P = [
+            self._system(Kp(self.compound.replace(fup=f), self.physiology.species, self.Kp_method)).P
+            for f in levels
+        ]
+        none = self._system(torch.zeros(len(ORGANS), dtype=torch.float64)).P
+        slope = (P[0] - P[1]) / (0.5 * fup)
+        flat = P[0] - none - slope * fup
+        bend = (none + flat + slope * levels[2] - P[2]).abs() / P[2].clamp(min=1e-12)
+        system = self._system(Kp(self.compound, self.physiology.species, self.Kp_method))
+        return {
+            "blood": none,
+            "flat": flat,
+            "slope": slope,
+            "system": system,
+            "bent": bool((bend > _AFFINE).any()),
+        }
+
+    def _system(self, Kp_organ: Tensor) -> System:
+        own = self._own
+        return assemble(self.graph, self.physiology, Kinetics(Kp=Kp_organ, BP=own.BP, fup=own.fup))
+
+    def capacity(self, p: Mapping[str, Any]) -> list[Any]:
+        """Returns the plasma that would hold what each node holds [L], one entry a node."""
+        parts = self._parts
+        if parts["bent"] and not isinstance(p["fup"], float):
+            raise ValueError(
+                f"fup must be known with Kp_method {self.Kp_method!r}, of which Kp is no straight line. "
+                "Give its value, or choose 'rodgers-rowland'."
+            )
+        triples = zip(*(_numbers(parts[name]) for name in ("blood", "flat", "slope")), strict=True)
+        return [blood + p["Kp_scale"] * (flat + slope * p["fup"]) for blood, flat, slope in triples]
+
+    def rates(self, p: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+        """Returns the entries of the rate matrix [1/h], by (row, column)."""
+        graph, system, P = self.graph, self._parts["system"], self.capacity(p)
+        at = {node: k for k, node in enumerate(graph.nodes)}
+        QBP = _numbers(system.rate[..., : len(graph.edges)] * system.P[..., [at[u] for u, _ in graph.edges]])
+        A: dict[tuple[str, str], Any] = {}
+
+        def flows(source: str, target: str | None, driver: str, rate: Any) -> None:
+            A[source, driver] = A.get((source, driver), 0.0) - rate
+            if target is not None:
+                A[target, driver] = A.get((target, driver), 0.0) + rate
+
+        for (u, v), flow in zip(graph.edges, QBP, strict=True):
+            flows(u, v, u, flow / P[at[u]])
+        arterial, kidney, liver = (graph.home(c) for c in ("arterial", "kidney", "liver"))
+        flows(liver, None, liver, p["fup"] * p["CLint"] / P[at[liver]])
+        flows(kidney, None, arterial, p["CLrenal"] / P[at[arterial]])
+        flows("depot", graph.home(graph.absorbs), "depot", p["ka"] * p["Fa"] * p["Fg"])
+        flows("depot", None, "depot", p["ka"] - p["ka"] * p["Fa"] * p["Fg"])
+        return A
+
+    def reads(self, p: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Returns what each compartment reads: concentration per mg [1/L]."""
+        venous = self.graph.home("venous")
+        plasma = 1.0 / self.capacity(p)[self.graph.nodes.index(venous)]
+        V = _numbers(self._parts["system"].V)
+        nodes = {node: {node: 1.0 / v} for node, v in zip(self.graph.nodes, V, strict=True)}
+        BP = _number(self._own.BP)
+        return {"plasma": {venous: plasma}, "blood": {venous: plasma * BP}, **nodes}
+
+    def inlets(self, p: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+        """Returns where doses enter: the veins (plasma, iv), or the depot (po)."""
+        venous = self.graph.home("venous")
+        return {
+            "plasma": (venous, 1.0),
+            "depot": ("depot", 1.0),
+            **{node: (node, 1.0) for node in self.graph.nodes},
+        }
+
+    def initial(self, p: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns nothing: all states are 0 before the first dose."""
+        return {}
+
+
+def _number(value: Tensor) -> Any:
+    """Returns a float for one body; for a batch the tensor."""
+    return float(value) if value.numel() == 1 else value
+
+
+def _numbers(values: Tensor) -> list[Any]:
+    """Returns the entries of the last dimension, floats for one body."""
+    return [_number(value) for value in values.unbind(-1)]

@@ -1,0 +1,27 @@
+"""The attack finds a copy out, and finds nothing where nothing leaks."""
+
+import pytest
+
+from vpop.columns import Sample
+from vpop.membership import shadow_attack
+from vpop.pcdm import PCDM
+
+
+@pytest.fixture(scope="module")
+def people() -> Sample:
+    return Sample.of(PCDM.load().sample(600, seed=41))
+
+
+def test_a_model_that_copies_its_people_is_caught(people):
+    assert shadow_attack(people, lambda part, seed: part, shadows=2).value > 0.99
+
+
+def test_a_model_that_never_saw_them_leaks_nothing(people):
+    others = Sample.of(PCDM.load().sample(300, seed=42))
+    found = shadow_attack(people, lambda part, seed: others, shadows=2)
+    assert found.low < 0.5 < found.high
+
+
+def test_too_few_people_are_refused(people):
+    with pytest.raises(ValueError, match="people must be at least 100, but are 20"):
+        shadow_attack(people.some(20, 0), lambda part, seed: part)

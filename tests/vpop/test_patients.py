@@ -1,0 +1,83 @@
+"""Real people completed: what is known comes back, what is not is drawn, what cannot be is refused."""
+
+import pandas as pd
+import pytest
+import torch
+
+from pbpk.laws import violations
+from pbpk.table import Table
+from vpop.__main__ import main
+from vpop.patients import Patients, asked, complete
+from vpop.pcdm import PCDM
+
+ROWS = pd.DataFrame(
+    {
+        "id": ["man", "girl", "woman", "infant"],
+        "sex": ["M", "F", "F", "M"],
+        "age": ["33", "8", "60", "0.5"],
+        "race": ["", "", "Non-Hispanic Black", ""],
+        "height": ["175", "128", "", ""],
+        "BW": ["58", "", "80", ""],
+        "BMI": ["", "24", "", ""],
+        "HCT": ["", "", "0.38", ""],
+        "SCR": ["", "", "0.9", ""],
+    },
+    dtype=object,
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> PCDM:
+    return PCDM.load()
+
+
+def patients(**changes) -> Patients:
+    return Patients.of(Table("ward.csv", ROWS.assign(**changes)))
+
+
+def test_what_is_known_comes_back_exactly_in_lawful_bodies(model):
+    known = patients()
+    cohort = complete(model, known, each=3, seed=1)
+    assert violations(cohort, asked=asked(known, 3)).rate == 0.0
+    assert cohort.id.tolist()[:4] == ["man.1", "man.2", "man.3", "girl.1"]
+    assert cohort.physiology.BW[:3].eq(58).all() and cohort.physiology.SCR[6:9].eq(0.9).all()
+    assert cohort.physiology.BMI[3:6].sub(24).abs().max() < 1e-12
+
+
+def test_what_is_unknown_differs_between_the_bodies_of_a_patient(model):
+    body = complete(model, patients(), each=20, seed=2).physiology
+    assert body.mass("liver")[:20].std() > 0.05
+    assert body.height[40:60].std() > 2  # the woman's, of whom only the weight is known
+
+
+def test_a_patient_is_the_same_whoever_is_beside_it_or_not_asked_again(model):
+    first, again = (complete(model, patients(), seed=3).physiology.M for _ in range(2))
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"height": ["175", "38", "", ""]}, r"patient 'girl': height must lie in .* by law C11"),
+        ({"BW": ["58", "", "400", ""]}, r"none makes 400 kg a lawful BMI at 60 years: 'woman'"),
+        ({"BW": ["58", "60", "80", ""]}, "row 'girl' says 24 beside 60 kg"),
+        ({"age": ["33", "8", "95", "0.5"]}, "at most 80 years"),
+        ({"height": ["1.75", "1.28", "", ""]}, "height must be in cm"),
+        ({"sex": ["M", "F", "x", "M"]}, "sex of row 'woman' must be one of M, F"),
+        ({"race": ["", "Martian", "", ""]}, "race of row 'girl'"),
+    ],
+)
+def test_what_no_person_can_be_is_refused_by_name(model, changes, words):
+    with pytest.raises(ValueError, match=words):
+        complete(model, patients(**changes))
+
+
+def test_the_command_writes_the_bodies_and_refuses_a_second_say(tmp_path, capsys):
+    table, out = tmp_path / "ward.csv", tmp_path / "bodies.csv"
+    ROWS.to_csv(table, index=False)
+    assert main(["sample", "--given", str(table), "-n", "2", "-o", str(out)]) == 0
+    assert len(pd.read_csv(out, comment="#")) == 8
+    out.unlink()
+    assert main(["sample", "--given", str(table), "--age", "3:4", "-o", str(out)]) == 2
+    assert "--age must not stand beside --given" in capsys.readouterr().err
+    assert not out.exists()

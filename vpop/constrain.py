@@ -1,0 +1,187 @@
+r"""Laws as loss, guidance or projection: the published ways to constrain a diffusion model, for comparison.
+
+A diffusion of the raw columns (:mod:`vpop.rows`), the same network, data and number of updates as
+:class:`vpop.pcdm.PCDM`, that knows the laws only through
+
+- a soft penalty in the loss, :math:`L + \lambda\,E\,p(\hat x_0)`;
+- guidance: each denoised estimate moves against the gradient of the penalty;
+- projection onto the laws (:mod:`vpop.project`) of the last estimate, or of the estimate at every step.
+
+The penalty of a body, with masses m, flows q and the laws' bands, is
+
+.. math:: p = \ln^2 \frac{\sum m}{BW} + \ln^2 \frac{\sum q}{CO} + \sum_{laws} \min(w_l - 1, 1)_+^2
+
+where :math:`w_l` is how many times the band of law l must be widened to hold the body.
+
+References:
+    Physiologically constrained diffusion models (2026). https://arxiv.org/abs/2602.18472
+    Bastek, Sun, Kochmann (2025). Physics-informed diffusion models. https://arxiv.org/abs/2403.14404
+    Christopher, Baek, Fioretto (2024). Constrained synthesis with projected diffusion models.
+    https://arxiv.org/abs/2402.03559
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pbpk.checks import choose
+from pbpk.laws import LAWS
+from pbpk.physiology import Cohort, Physiology
+from vpop import rows
+from vpop.demographics import Demographics
+from vpop.denoise import Denoiser, loss
+from vpop.marginals import Marginals
+from vpop.organ_layer import lawful
+from vpop.pcdm import Training
+from vpop.project import project
+from vpop.sample import STEPS, noise_levels, solve
+
+PROJECTIONS = ("never", "last", "every")
+_CHUNK = 1024
+_LIMIT = 6.0  # scores beyond are not people
+
+
+def penalty(bodies: Physiology) -> Tensor:
+    """Returns how unlawful bodies are, 0 where they are lawful; differentiable, with shape :math:`(n)`."""
+    mass = torch.log(bodies.M.sum(-1) / bodies.BW) ** 2
+    flow = torch.log(bodies.Q.sum(-1) / bodies.CO) ** 2
+    bands = torch.stack([_excess(law.residual(bodies)) for law in LAWS if law.counted], -1)
+    return mass + flow + bands.sum(-1)
+
+
+def _excess(width: Tensor) -> Tensor:
+    spoken = torch.isfinite(width)
+    return (torch.where(spoken, width, 1.0) - 1.0).clamp(0.0, 1.0) ** 2
+
+
+@dataclass
+class RawDiffusion:
+    """Draws people by a diffusion of the raw columns, constrained in one of the published ways.
+
+    Arguments:
+        penalty: The weight of the penalty in the loss, lambda.
+        guidance: How far an estimate moves against the gradient of the penalty, in scores.
+        projection: ``"never"``, ``"last"`` or ``"every"`` step.
+        width: The width of the denoiser.
+        depth: The number of its blocks.
+        training: How it is trained.
+        seed: The seed of the training.
+    """
+
+    penalty: float = 0.0
+    guidance: float = 0.0
+    projection: str = "never"
+    width: int = 192
+    depth: int = 3
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown projection."""
+        choose("projection", self.projection, PROJECTIONS)
+
+    def fit(self, cohort: Cohort, weights: Tensor | None = None) -> RawDiffusion:
+        """Learns from lawful bodies, as the PCDM does."""
+        good = lawful(cohort.physiology)
+        bodies = cohort.physiology[good]
+        weight = torch.ones_like(bodies.BW) if weights is None else weights[good]
+        who = rows.who(bodies)
+        self.demographics = Demographics.fit(who["sex"], who["race"], who["age"], weight)
+        values = rows.encode(bodies)
+        self.marginals = Marginals.fit(values, weight)
+        self._train(self.marginals.encode(values), who, weight)
+        return self
+
+    def _train(self, scores: Tensor, who: Mapping[str, Tensor], weight: Tensor) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = Denoiser(len(rows.NAMES), self.width, self.depth)
+        present = torch.isfinite(scores).float()
+        clean = torch.nan_to_num(scores).float().clamp(-_LIMIT, _LIMIT)
+        people = network.describe(**who).float()
+        plan = self.training
+        optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, plan.rate, total_steps=plan.updates + 1, pct_start=0.02, cycle_momentum=False
+        )
+        average = torch.optim.swa_utils.AveragedModel(
+            network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.memory)
+        )
+        for _ in range(plan.updates):
+            chosen = torch.multinomial(weight, plan.batch, replacement=True, generator=generator)
+            value = loss(network, clean[chosen], present[chosen], people[chosen], generator)
+            if self.penalty:
+                some = {name: column[chosen] for name, column in who.items()}
+                value = value + self.penalty * self._soft(
+                    network, clean[chosen], people[chosen], some, generator
+                )
+            optimiser.zero_grad()
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(network)
+        network.load_state_dict(average.module.state_dict())
+        self.network = network.requires_grad_(False).eval()
+
+    def _soft(
+        self,
+        network: Denoiser,
+        clean: Tensor,
+        people: Tensor,
+        who: Mapping[str, Tensor],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Returns the mean penalty of denoised estimates; little noise counts most: a law can hold there."""
+        sigma = torch.exp(1.5 * torch.randn(len(clean), 1, generator=generator) - 0.7)
+        noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
+        estimate = network(noisy, sigma, people, torch.zeros_like(clean)).clamp(-_LIMIT, _LIMIT)
+        return (penalty(self._bodies(estimate, who)) / (1.0 + sigma[:, 0] ** 2)).mean()
+
+    def _bodies(self, scores: Tensor, who: Mapping[str, Tensor]) -> Physiology:
+        return rows.decode(self.marginals.decode(scores.double()), who)
+
+    def sample(self, n: int, seed: int = 0, steps: int = STEPS) -> Cohort:
+        """Draws n people."""
+        generator = torch.Generator().manual_seed(seed)
+        parts: list[Physiology] = []
+        for start in range(0, n, _CHUNK):
+            who = self.demographics.draw(min(_CHUNK, n - start), generator)
+            noise = torch.randn(len(who["age"]), len(rows.NAMES), generator=generator)
+            scores = solve(self._denoiser(who), noise, noise_levels(steps))
+            bodies = self._bodies(scores, who)
+            parts.append(bodies if self.projection == "never" else _projected(bodies))
+        tensors = {name: torch.cat([getattr(b, name) for b in parts]) for name in parts[0].tensors()}
+        return rows.cohort(Physiology("human", **tensors), "raw diffusion", seed)
+
+    def _denoiser(self, who: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        people = self.network.describe(**who).float()
+
+        def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+            nothing = torch.zeros_like(noisy)
+            estimate = self.network(noisy, sigma.expand(len(noisy), 1), people, nothing)
+            if self.guidance:
+                estimate = estimate - self.guidance * self._uphill(estimate, who)
+            if self.projection == "every":
+                lawful_scores = self.marginals.encode(rows.encode(_projected(self._bodies(estimate, who))))
+                estimate = torch.where(torch.isfinite(lawful_scores), lawful_scores, estimate).float()
+            return estimate.clamp(-_LIMIT, _LIMIT)
+
+        return denoise
+
+    def _uphill(self, estimate: Tensor, who: Mapping[str, Tensor]) -> Tensor:
+        """Returns the gradient of the penalty, each row at most of length 1."""
+        with torch.enable_grad():
+            at = estimate.detach().clamp(-_LIMIT, _LIMIT).requires_grad_()
+            (uphill,) = torch.autograd.grad(penalty(self._bodies(at, who)).sum(), at)
+        uphill = torch.nan_to_num(uphill)
+        return uphill / uphill.norm(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def _projected(bodies: Physiology) -> Physiology:
+    return project(rows.cohort(bodies, "raw diffusion", 0)).cohort.physiology

@@ -1,0 +1,47 @@
+"""An evaluation from files: which people are judged, which judge, and what is told to the user in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pbpk.io import load_cohort
+from vpop.columns import Sample
+from vpop.evaluate import FEWEST, Evaluation, evaluate
+from vpop.pcdm import PCDM
+from vpop.reference import load_reference
+
+
+def evaluate_files(
+    reference: str | Path,
+    cohort: str | Path | None = None,
+    weights: str | Path | None = None,
+    part: str | None = None,
+    n: int = 5000,
+    seed: int = 0,
+) -> Evaluation:
+    """Judges a cohort file, or people that a model draws, by a reference table.
+
+    Arguments:
+        reference: Real people, as :func:`vpop.reference.load_reference` reads them.
+        cohort: The cohort file to judge; None: n people drawn by the model.
+        weights: The model's weights file; None: the shipped ones. Beside a cohort it must be left out.
+        part: ``"validation"`` or ``"test"``: judge by that part of a survey, with the part that is learnt
+            from as the floor; None: by all of it, one random half of the persons against the other.
+        n: The most bodies of each sample.
+        seed: The seed of all choices.
+
+    Raises:
+        ValueError: If an argument contradicts another, or a table is not what it should be.
+        OSError: If a file cannot be read.
+    """
+    if cohort is not None and weights is not None:
+        raise ValueError("--model must be left out beside a cohort file: the file is judged, not the model.")
+    if n < FEWEST:
+        raise ValueError(
+            f"-n must be at least {FEWEST}, but is {n}: of fewer bodies no figure means anything."
+        )
+    model = PCDM.load(weights) if cohort is None else None
+    drawn = model.sample(n, seed=seed) if model is not None else load_cohort(str(cohort))
+    real = Sample.of(*load_reference(reference, seed=seed + 1, copies=1, part=part))
+    floor = Sample.of(*load_reference(reference, seed=seed + 2, copies=1, part="train")) if part else None
+    return evaluate(drawn, real, floor, model, n, seed)

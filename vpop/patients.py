@@ -1,0 +1,229 @@
+r"""Real people completed: a table of what is known of patients -> whole bodies that have exactly that.
+
+A row says sex and age, and any of race, height, BW, BMI, HCT and SCR; a blank is unknown. What is known
+conditions the model, so that what is drawn for the rest hangs together with it, and comes back as it was
+given. Several bodies a patient show what remains open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbpk.checks import choose
+from pbpk.io import row_names
+from pbpk.physiology import RACES, Cohort, Physiology
+from pbpk.plausible import check_units
+from pbpk.table import Table, read_table
+from vpop.bayes import likely_heights
+from vpop.coordinates import GIVEN, Impossible, blank
+from vpop.demographics import OLDEST, Demographics
+from vpop.pcdm import CHUNK, PCDM
+from vpop.sample import STEPS
+
+_AGREE = 5e-3  # of a BMI beside height and weight: tables round it
+
+
+@dataclass(frozen=True)
+class Patients:
+    """What is known of n people.
+
+    Attributes:
+        id: Their names, with shape (n).
+        sex: 1 male, 0 female, with shape (n).
+        age: The age [year], with shape (n).
+        race: The position in :data:`pbpk.physiology.RACES`, -1 where unknown, with shape (n).
+        given: By name of :data:`vpop.coordinates.GIVEN`, but BMI where height and BW are known, the values,
+            NaN where unknown, each with shape (n).
+    """
+
+    id: np.ndarray
+    sex: Tensor
+    age: Tensor
+    race: Tensor
+    given: Mapping[str, Tensor]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Patients:
+        """Reads a CSV or Parquet table with the columns id, sex, age, and any of race and GIVEN.
+
+        Raises:
+            ValueError: If a column is missing or in a wrong unit, or a cell cannot be a person's.
+            OSError: If there is no such file.
+        """
+        return cls.of(read_table(path))
+
+    @classmethod
+    def of(cls, table: Table) -> Patients:
+        """Returns the patients of a table just read; see :meth:`load`."""
+        table.require(["id", "sex", "age"])
+        ids = row_names(table)
+        age = table.numbers("age", ids)
+        numbers = {name: table.numbers(name, ids, blank=True) for name in GIVEN if name in table.columns}
+        unknown = dict.fromkeys(("height", "BW", "CO"), np.full(len(ids), np.nan))
+        check_units({**unknown, "age": age, **numbers}, human=True)
+        for name, value in zip(ids, age, strict=True):
+            if value > OLDEST:
+                raise ValueError(
+                    f"age must be at most {OLDEST:g} years, the oldest of the reference population, but row "
+                    f"{str(name)!r} of {table.name} has {value:g}."
+                )
+        given = {name: torch.from_numpy(value) for name, value in numbers.items()}
+        return cls(ids, _sex(table, ids), torch.from_numpy(age), _race(table, ids), _settled(given, ids))
+
+    def __len__(self) -> int:
+        """Returns the number of people."""
+        return len(self.id)
+
+
+def _sex(table: Table, ids: np.ndarray) -> Tensor:
+    letters = table.text("sex")
+    for name, letter in zip(ids, letters, strict=True):
+        choose(f"sex of row {str(name)!r}", letter, ["M", "F"])
+    return torch.tensor([float(letter == "M") for letter in letters], dtype=torch.float64)
+
+
+def _race(table: Table, ids: np.ndarray) -> Tensor:
+    names = table.text("race") if "race" in table.columns else [""] * len(ids)
+    for name, race in zip(ids, names, strict=True):
+        if race:
+            choose(f"race of row {str(name)!r}", race, RACES)
+    return torch.tensor([RACES.index(race) if race else -1 for race in names])
+
+
+def _settled(given: dict[str, Tensor], ids: np.ndarray) -> dict[str, Tensor]:
+    """Returns height and weight wherever two of height, weight and BMI are known.
+
+    Raises:
+        ValueError: If all three are and do not agree.
+    """
+    unknown = torch.full((len(ids),), torch.nan, dtype=torch.float64)
+    height, BW, BMI = (given.get(name, unknown) for name in ("height", "BW", "BMI"))
+    stated = BW / (height / 100.0) ** 2
+    apart = (stated / BMI - 1.0).abs() > _AGREE
+    if bool(apart.any()):
+        at = int(torch.nonzero(apart)[0])
+        raise ValueError(
+            f"BMI must be BW / (height/100)^2, but row {str(ids[at])!r} says {float(BMI[at]):.4g} beside "
+            f"{float(BW[at]):g} kg and {float(height[at]):g} cm, which make {float(stated[at]):.4g}. "
+            "Leave one of the three blank."
+        )
+    both = given | {
+        "height": torch.where(torch.isnan(height), 100.0 * (BW / BMI) ** 0.5, height),
+        "BW": torch.where(torch.isnan(BW), BMI * (height / 100.0) ** 2, BW),
+    }
+    known = torch.isfinite(both["height"]) & torch.isfinite(both["BW"])
+    return both | {"BMI": torch.where(known, torch.nan, BMI)}
+
+
+def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, steps: int = STEPS) -> Cohort:
+    """Draws whole bodies for patients, with exactly what is known of them.
+
+    Arguments:
+        model: The model.
+        patients: What is known.
+        each: How many bodies for each.
+        seed: The same seed, the same bodies.
+        steps: The steps of the sampler.
+
+    Returns:
+        The cohort, a patient's bodies one after another, named ``id`` or, of several, ``id.1``, ``id.2``, ...
+
+    Raises:
+        Impossible: If no lawful body has what is known of a patient, naming the patient and the law.
+    """
+    if each < 1:
+        raise ValueError(f"each must be at least 1, but is {each}.")
+    row = torch.arange(len(patients)).repeat_interleave(each)
+    generator = torch.Generator().manual_seed(seed)
+    people = _people(patients, row, model.demographics, generator)
+    known = {name: value[row] for name, value in patients.given.items()}
+    known = _with_heights(known, people, patients.id[row.numpy()], model, generator)
+    pattern = torch.stack([torch.isfinite(value) for value in known.values()], -1)
+    parts: list[tuple[Tensor, Physiology]] = []
+    for which in torch.unique(pattern, dim=0):
+        alike = torch.nonzero((pattern == which).all(-1)).flatten()
+        names = [name for name, given in zip(known, which.tolist(), strict=True) if given]
+        for part in alike.split(CHUNK):
+            some = {name: value[part] for name, value in people.items()}
+            given = {name: known[name][part] for name in names}
+            _refuse(model, some, given, patients.id[row[part].numpy()])
+            parts.append((part, model.draw_given(some, given, generator, steps)))
+    back = torch.argsort(torch.cat([part for part, _ in parts]))
+    tensors = {
+        name: torch.cat([getattr(body, name) for _, body in parts])[back] for name in parts[0][1].tensors()
+    }
+    copy = np.tile(np.arange(1, each + 1), len(patients))
+    ids = [
+        str(patients.id[r]) + (f".{c}" if each > 1 else "") for r, c in zip(row.tolist(), copy, strict=True)
+    ]
+    origin = {
+        "generator": "vpop PCDM, completing patients",
+        "version": metadata.version("vpop"),
+        "seed": seed,
+        "bodies_each": each,
+        "weights": model.card.get("sha256", "in memory"),
+    }
+    return Cohort(Physiology("human", **tensors), np.array(ids, dtype=object), origin)
+
+
+def asked(patients: Patients, each: int = 1) -> dict[str, Tensor]:
+    """Returns what must come back exactly, by column, NaN where nothing was known (law E4)."""
+    columns = {"age": patients.age, **patients.given}
+    return {name: value.repeat_interleave(each) for name, value in columns.items()}
+
+
+def _people(
+    patients: Patients, row: Tensor, demographics: Demographics, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Returns sex, age and race of each body; an unknown race is drawn among people of that sex and age."""
+    sex, age, race = (column[row] for column in (patients.sex, patients.age, patients.race))
+    drawn = demographics.race(sex, age, generator)
+    return {"sex": sex, "race": torch.where(race < 0, drawn, race), "age": age}
+
+
+def _with_heights(
+    known: dict[str, Tensor],
+    people: Mapping[str, Tensor],
+    ids: np.ndarray,
+    model: PCDM,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Draws a height where only the weight is known: weight alone is no coordinate of the model."""
+    only = torch.isfinite(known["BW"]) & torch.isnan(known["height"])
+    if not bool(only.any()):
+        return known
+    some = {name: value[only] for name, value in people.items()}
+    heights, likely = likely_heights(known["BW"][only], some, model.coordinates)
+    hopeless = ~(likely.sum(-1) > 0)
+    if bool(hopeless.any()):
+        at = int(torch.nonzero(hopeless)[0])
+        raise Impossible(
+            f"BW must fit a lawful height, but none makes {float(known['BW'][only][at]):g} kg a lawful BMI "
+            f"at {float(some['age'][at]):.3g} years: {str(ids[only.numpy()][at])!r} (laws C09, C10, C11)."
+        )
+    which = torch.multinomial(likely, 1, generator=generator)
+    height = known["height"].clone()
+    height[only] = heights.gather(1, which)[:, 0]
+    return known | {"height": height}
+
+
+def _refuse(model: PCDM, people: Mapping[str, Tensor], given: Mapping[str, Tensor], ids: np.ndarray) -> None:
+    """Raises for the first patient whose values break a law, with the patient's name."""
+    try:
+        model.coordinates.known(blank(people), given)
+    except Impossible:
+        for at in range(len(ids)):
+            one = slice(at, at + 1)
+            try:
+                who = blank({name: value[one] for name, value in people.items()})
+                model.coordinates.known(who, {name: value[one] for name, value in given.items()})
+            except Impossible as error:
+                raise Impossible(f"patient {str(ids[at])!r}: {error}") from None
+        raise
