@@ -25,7 +25,7 @@ _START = (-1.0, -1.0, -1.5, -1.5, -2.0, -2.0, -3.0, -3.0, -1.5, -2.0)  # ln of t
 _WEAK = 0.05  # of the quadratic penalty on them, towards e^-1.5 [ours]
 _FLAT = 25.0  # the variance of a and b before any data
 _STEPS = 80
-_KEPT = 3  # levels whose effects are kept: a genus is known by its family
+_KEPT = LEVELS[:-1]  # levels whose effects are kept: a genus is known by its family
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def learn(mammals: Mammals, sd: Tensor | None = None) -> Clades:
     sd = deviations(mammals) if sd is None else sd
     centre = mammals.x.mean()
     x = mammals.x - centre
-    names = tuple(dict.fromkeys(n for taxon in mammals.taxa for n in _names(taxon)[:_KEPT] if ":" in n))
-    names = tuple(name for name in names if name.partition(":")[0] != LEVELS[-1])
+    every = dict.fromkeys(name for taxon in mammals.taxa for name in _names(taxon))
+    names = tuple(name for name in every if name.partition(":")[0] in _KEPT)
     empty = Clades(names, float(centre), torch.zeros(0), torch.zeros(0), sd)
     weight = empty._weights(x, mammals.taxa)
     level = [LEVELS.index(name.partition(":")[0]) for name in names]

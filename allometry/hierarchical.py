@@ -86,7 +86,7 @@ class Normal:
     r"""A normal distribution of :math:`\ln` of :data:`NAMES`.
 
     Attributes:
-        mean: With shape (p,).
+        mean: With shape :math:`(*, p)`.
         cov: With shape (p, p).
     """
 
@@ -109,7 +109,7 @@ class Normal:
         at = [NAMES.index(name) for name in known]
         values = self.mean.new_tensor(list(known.values()))
         gain = torch.linalg.solve(self.cov[at][:, at] + torch.diag(values[:, 1] ** 2), self.cov[at]).T
-        mean = self.mean + gain @ (values[:, 0] - self.mean[at])
+        mean = self.mean + (values[:, 0] - self.mean[..., at]) @ gain.T
         return Normal(mean, self.cov - gain @ self.cov[at])
 
     def onto_sums(self, values: Tensor, x: float) -> Tensor:

@@ -122,7 +122,7 @@ class NeuralAllometry:
         Returns:
             The distribution of the logarithms of :data:`allometry.hierarchical.NAMES`.
         """
-        fold = self.folds[to if to in self.folds else NO_FOLD]
+        fold = self.folds[self._fold_of(to)]
         taxon = TAXA[to] if clade is None else clade
         size = torch.tensor([math.log(BW if adult is None else adult)], dtype=torch.float64)
         g = math.log(BW) - size.item()
@@ -130,14 +130,20 @@ class NeuralAllometry:
         normal = fold.predict(size, [taxon], shift, closing=False)[0]
         if g:
             normal = _grown(normal, g, to)
-        normal = normal.given({name: (math.log(value), MEASURED_SD) for name, value in (given or {}).items()})
+        normal = normal.given(_measured(given))
         return normal.closed(math.log(BW)) if closing else normal
+
+    def _fold_of(self, to: str) -> str:
+        """Returns the fold that has not seen a species."""
+        if not self.folds:
+            raise ValueError("NeuralAllometry must know species before it foretells one. Call fit or load.")
+        return to if to in self.folds else NO_FOLD
 
     def _shift(self, to: str, size: Tensor, taxon: Taxon, g: float) -> Tensor:
         """Returns the members' residuals of the species known and of the target, (members, s + 1, p)."""
         assert self.flow is not None
         names = list(self.folds)
-        at = names.index(to if to in self.folds else NO_FOLD)
+        at = names.index(self._fold_of(to))
         fold = self.folds[names[at]]
         x, taxa = torch.cat([fold.known.x, size]), (*fold.taxa, taxon)
         c = coordinates(x, taxa, fold.clades, fold.known.x.mean())
@@ -162,16 +168,19 @@ class NeuralAllometry:
         """Carries bodies to another species.
 
         The target is foretold from all other species. A body that is not the reference of its own species
-        keeps its deviation from that reference, at its own weight.
+        keeps its deviation from that reference, at its own weight; what is measured of the target comes
+        before it.
 
         Arguments:
-            body: One body, or a batch with shape (n,), of one species. to: The species asked for, or any
-            name with ``clade``. BW: The body weight asked for [kg]; None is that of the species' reference
-            body. adult: The adult body weight of the species [kg], for a body that is still growing. clade:
-            Where a species that is not one of :data:`pbpk.bodies.SPECIES` stands. given: What is measured
-            of the target, see :meth:`predict`. samples: How many bodies to draw from the uncertainty of
-            each body; None is the most plausible one. model: ``"neural"`` or ``"hierarchical"``. seed: Of
-            the draws.
+            body: One body, or a batch with shape (n,), of one species.
+            to: The species asked for, or any name with ``clade``.
+            BW: The body weight asked for [kg]; None is that of the species' reference body.
+            adult: The adult body weight of the species [kg], for a body that is still growing.
+            clade: Where a species that is not one of :data:`pbpk.bodies.SPECIES` stands.
+            given: What is measured of the target, see :meth:`predict`.
+            samples: How many bodies to draw from the uncertainty of each body; None is the most plausible.
+            model: ``"neural"`` or ``"hierarchical"``.
+            seed: Of the draws.
 
         Returns:
             The cohort; its masses sum to BW and its flows to CO.
@@ -183,8 +192,9 @@ class NeuralAllometry:
         _check_request(weight, adult, given, samples, model)
         source = body if body.shape else body[None]
         check_source(source, to)
-        normal = self.predict(to, weight, adult, clade, given, model, closing=False)
-        centre = (normal.mean + _deviation(source)).unsqueeze(1)
+        prior = self.predict(to, weight, adult, clade, model=model, closing=False)
+        normal = Normal(prior.mean + _deviation(source), prior.cov).given(_measured(given))
+        centre = normal.mean.unsqueeze(1)
         drawn = centre if samples is None else centre + _draws(normal, samples, seed)
         values = normal.onto_sums(drawn.flatten(0, 1), math.log(weight))[:, : len(QUANTITIES)]
         BW_to = torch.full(values.shape[:-1], weight, dtype=torch.float64)
@@ -257,6 +267,11 @@ def _grown(normal: Normal, g: float, species: str) -> Normal:
     extra = torch.nn.functional.pad(growth(g), (0, len(NAMES) - len(QUANTITIES)))
     more = growth_variance(g, species) * torch.eye(len(NAMES), dtype=torch.float64)
     return Normal(normal.mean + extra, normal.cov + more)
+
+
+def _measured(given: Mapping[str, float] | None) -> dict[str, tuple[float, float]]:
+    """Returns the logarithms of measurements and their standard deviations."""
+    return {name: (math.log(value), MEASURED_SD) for name, value in (given or {}).items()}
 
 
 def _deviation(source: Physiology) -> Tensor:

@@ -115,8 +115,7 @@ def exposure(profile: Profile, C: torch.Tensor) -> tuple[float, float]:
 
 def simulated(profile: Profile, fitted: Sequence[Fitted], compound: Compound, method: str) -> torch.Tensor:
     """Returns the concentrations at a profile's times after carrying what was fitted."""
-    BW = None if profile.BW is None else profile.BW
-    body, drug = carry(fitted, compound, profile.species, profile.fup, BW, method)
+    body, drug = carry(fitted, compound, profile.species, profile.fup, profile.BW, method)
     return simulate(body, drug, profile.regimen, profile.time, engine="linear").concentration("plasma")[0]
 
 

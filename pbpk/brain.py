@@ -189,10 +189,10 @@ def brain_body(sex: str, age: float, height: float, BW: float) -> dict[str, floa
             f"a person must leave room for brain mass and make fluid, but at {age:g} years and {BW:g} kg the "
             "published curves leave none; they hold from 2 weeks and for adults from 10 kg."
         )
-    return {"Vbb": Vbb, "Vbm": Vbm, "Vc": Vc, "Vs": Vs, "Qbr": Qbr, **_fluid(production)}
+    return {"Vbb": Vbb, "Vbm": Vbm, "Vc": Vc, "Vs": Vs, "Qbr": Qbr, **fluid_flows(production)}
 
 
-def _fluid(production: Any) -> dict[str, Any]:
+def fluid_flows(production: Any) -> dict[str, Any]:
     """Returns the flows of the cerebrospinal fluid [L/h] from its production."""
     bulk = 0.25 * production
     spinal_sink = 0.38 * (0.75 * production + bulk)

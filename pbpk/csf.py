@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from pbpk.brain import CHILD, COMPARTMENTS, Brain, _fluid
+from pbpk.brain import CHILD, COMPARTMENTS, Brain, fluid_flows
 from pbpk.physiology import FEMALE, Physiology
 
 SPACES: Mapping[str, str] = dict(
@@ -64,7 +64,8 @@ def exchange(
         V: The volumes of the spaces [L] by name.
     """
     volume = {key: V[space] for key, space in zip(("Vbb", "Vbm", "Vc", "Vs"), SPACES.values(), strict=True)}
-    flows = {**_fluid(production(body.age)), "Qbr": torch.zeros_like(body.BW)}  # the edges carry the blood
+    no_blood = torch.zeros_like(body.BW)  # the edges carry it
+    flows = {**fluid_flows(production(body.age)), "Qbr": no_blood}
     p = {**given, "fu": given["fup"], **volume, **flows}
     for (row, column), rate in Brain(arterial=()).rates(p).items():
         if row != column:

@@ -17,7 +17,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def population(
         The population; its tables are read from the folder when asked for.
 
     Raises:
-        ValueError: If an argument is not as described, or the folder holds another request.
+        ValueError: If an argument is not as described, the folder holds another request, or another run is
+            at work in it.
         OSError: If the folder cannot be written; what is whole in it stays, and ``resume`` goes on.
 
     >>> import tempfile
@@ -125,19 +127,50 @@ def population(
     first = source.part(0, 0, 1, seed)
     request.simulate(first)  # whatever is wrong with the request is wrong here
     folder = Path(folder).absolute()
-    work = _begin(folder, request, first, resume)
-    done = [number for number in range(request.parts) if resume and parts.whole(work, number)]
-    left = [number for number in range(request.parts) if number not in set(done)]
-    count = sum(parts.seal(folder, number)["bodies"] for number in done)
-    people.close()
-    for bodies in executors.run(work, left, executor, workers, scheduler):
-        count += bodies
-        if progress:
-            progress(count, request.n)
-    _sweep(folder)
-    found = Population.gather(folder, request)
-    found.write(_settings())
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        work = _begin(folder, request, first, resume)
+        done = [number for number in range(request.parts) if resume and parts.whole(work, number)]
+        left = [number for number in range(request.parts) if number not in set(done)]
+        count = sum(parts.seal(folder, number)["bodies"] for number in done)
+        people.close()
+        for bodies in executors.run(work, left, executor, workers, scheduler):
+            count += bodies
+            if progress:
+                progress(count, request.n)
+        _sweep(folder)
+        found = Population.gather(folder, request)
+        found.write(_settings())
     return found
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder; the lock ends with the process, however that ends.
+
+    Raises:
+        ValueError: If another run is at work in it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder} must have one run at a time, but another is at work in it. "
+                "Wait for it, or choose another folder."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(held)
 
 
 def _how_many(n: int | None, source: People) -> int:
@@ -154,10 +187,9 @@ def _how_many(n: int | None, source: People) -> int:
 
 
 def _begin(folder: Path, request: Request, first: Cohort, resume: bool) -> Work:
-    """Makes the folder and writes the manifest, or checks that it holds the same one."""
-    check_folder(folder)
+    """Writes the manifest, or checks that the folder holds the same one."""
     path = folder / "manifest.json"
-    occupied = folder.is_dir() and any(folder.iterdir())
+    occupied = any(folder.iterdir())
     if occupied and not resume:
         raise ValueError(f"{folder} must be empty, but is not. Add --resume to go on with what is there.")
     asked = request.manifest(first)
@@ -165,7 +197,6 @@ def _begin(folder: Path, request: Request, first: Cohort, resume: bool) -> Work:
         _refuse_another(path, asked)
         _sweep(folder)
     else:
-        folder.mkdir(parents=True, exist_ok=True)
         parts.write(path, (json.dumps(asked, indent=2) + "\n").encode())
     for kind in (*parts.KINDS[: 2 + request.profiles], parts.SEALS):
         (folder / kind).mkdir(exist_ok=True)

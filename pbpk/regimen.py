@@ -117,8 +117,8 @@ class Dose:
 
     @property
     def own_times(self) -> bool:
-        """Whether each body has its own time."""
-        return isinstance(self.time, Tensor) and self.time.ndim > 0
+        """Whether each body has its own time, or a gradient with respect to it is wanted."""
+        return isinstance(self.time, Tensor) and (self.time.ndim > 0 or self.time.requires_grad)
 
     @property
     def first(self) -> float:
@@ -317,7 +317,7 @@ def _text(value: float | Tensor) -> str:
     """Writes a number, or the range of one a body."""
     if isinstance(value, Tensor) and value.ndim:
         return f"{value.min().item():.4g}-{value.max().item():.4g} (one a body)"
-    return _number(float(value))
+    return _number(float(value.detach() if isinstance(value, Tensor) else value))
 
 
 def _each_body(name: str, value: float | Tensor, BW: Tensor) -> Tensor:

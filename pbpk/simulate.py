@@ -69,7 +69,7 @@ def simulate(
             then fit in memory.
         lag: How much later a dose by mouth begins to leave the stomach [h], a number or one a body.
         steady_state: Begin with what is there just before the first dose of a regimen that has always been
-            repeated at its interval (:mod:`pbpk.steady`).
+            repeated at its interval (:mod:`pbpk.steady`). Where an enzyme saturates it has no gradient.
         rtol: The relative tolerance of the stiff engine; of the laplace engine, as a share of the peak.
         throw: Raise if a body cannot be solved; otherwise its amounts are NaN and its status says why.
         chunk: How many bodies are solved together.

@@ -75,6 +75,9 @@ def steady_state(
     Returns:
         The amounts [mg], with shape :math:`(B, n)`, the sinks empty; differentiable for linear kinetics. And
         the status, with shape :math:`(B)`: 0, :data:`NO_STEADY_STATE`, or the engine's.
+
+    Raises:
+        ValueError: If an enzyme saturates and a gradient is asked for.
     """
     tau, m = period(regimen), system.inner
     once = Regimen(tuple(dataclasses.replace(dose, count=1, interval=0.0) for dose in regimen.doses))
@@ -90,12 +93,23 @@ def steady_state(
         y, status = after(empty[:, :m])
         x, stuck = _fixed_point(system, tau, y)
     else:
+        _refuse_gradient(system, amounts)
         with torch.no_grad():
             x, stuck, status = _newton(
                 after, *_guess(system, once, amounts, tau), rtol, 1e-3 * amounts.sum(-1)
             )
     status = torch.where((status == 0) & stuck, NO_STEADY_STATE, status)
     return torch.nn.functional.pad(x, (0, empty.shape[1] - m)), status
+
+
+def _refuse_gradient(system: System, amounts: Tensor) -> None:
+    """Raises where a gradient is asked for that Newton's method does not give."""
+    given = (system.rate, system.Vmax, system.Km, system.unbound, amounts)
+    if torch.is_grad_enabled() and any(value.requires_grad for value in given):
+        raise ValueError(
+            "steady_state must have linear kinetics where a gradient is asked for, but an enzyme saturates. "
+            "Simulate many doses instead, or compute under torch.no_grad()."
+        )
 
 
 def _fixed_point(system: System, tau: float, y: Tensor) -> tuple[Tensor, Tensor]:

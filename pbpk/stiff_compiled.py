@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pbpk import stiff_kernel as kernel
 from pbpk.regimen import Schedule
@@ -109,6 +110,7 @@ class _Solve(torch.autograd.Function):
         return torch.from_numpy(out), answer
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *bars: Any) -> Any:
         """Runs the adjoint, block by block."""
         bar = np.ascontiguousarray(bars[0].numpy())

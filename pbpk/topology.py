@@ -377,6 +377,8 @@ def _faults(graph: OrganGraph, body: Physiology, drug: _Drug, flow: Tensor) -> d
     faults["a node has no mass or no Kp"] = (_last(drug.P, body.shape) <= 0).any(-1)
     gap = (body.Q.sum(-1) - body.CO).abs() > _CARDIAC_OUTPUT * body.CO
     faults["the organs' flows do not sum to CO, which the lung receives"] = gap
+    if graph.csf:
+        faults["so young a brain makes no fluid by the published curve"] = csf.production(body.age) <= 0
     if drug.kinetics.metabolites:
         shares = [metabolite.share.to(body.M) for metabolite in drug.kinetics.metabolites.values()]
         wrong = torch.stack([share.expand(body.shape) for share in shares])

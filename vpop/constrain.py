@@ -1,6 +1,6 @@
 r"""Laws as loss, guidance or projection: the published ways to constrain a diffusion model, for comparison.
 
-A diffusion of the raw columns (:mod:`vpop.rows`), the same network, data and number of updates as
+A diffusion of the raw columns (:mod:`vpop.rows`), with network, data, scales by age and training as in
 :class:`vpop.pcdm.PCDM`, that knows the laws only through
 
 - a soft penalty in the loss, :math:`L + \lambda\,E\,p(\hat x_0)`;
@@ -39,6 +39,7 @@ from vpop.organ_layer import lawful
 from vpop.pcdm import Training
 from vpop.project import project
 from vpop.sample import STEPS, noise_levels, solve
+from vpop.standing import Standing, evened
 
 PROJECTIONS = ("never", "last", "every")
 _CHUNK = 1024
@@ -92,8 +93,10 @@ class RawDiffusion:
         who = rows.who(bodies)
         self.demographics = Demographics.fit(who["sex"], who["race"], who["age"], weight)
         values = rows.encode(bodies)
-        self.marginals = Marginals.fit(values, weight)
-        self._train(self.marginals.encode(values), who, weight)
+        self.standing = Standing.fit(values, bodies.sex, bodies.age, weight)
+        left = self.standing.encode(values, who)
+        self.marginals = Marginals.fit(left, weight)
+        self._train(self.marginals.encode(left), who, weight * evened(bodies.age, weight))
         return self
 
     def _train(self, scores: Tensor, who: Mapping[str, Tensor], weight: Tensor) -> None:
@@ -144,7 +147,7 @@ class RawDiffusion:
         return (penalty(self._bodies(estimate, who)) / (1.0 + sigma[:, 0] ** 2)).mean()
 
     def _bodies(self, scores: Tensor, who: Mapping[str, Tensor]) -> Physiology:
-        return rows.decode(self.marginals.decode(scores.double()), who)
+        return rows.decode(self.standing.decode(self.marginals.decode(scores.double()), who), who)
 
     def sample(self, n: int, seed: int = 0, steps: int = STEPS) -> Cohort:
         """Draws n people."""
@@ -168,7 +171,8 @@ class RawDiffusion:
             if self.guidance:
                 estimate = estimate - self.guidance * self._uphill(estimate, who)
             if self.projection == "every":
-                lawful_scores = self.marginals.encode(rows.encode(_projected(self._bodies(estimate, who))))
+                values = rows.encode(_projected(self._bodies(estimate, who)))
+                lawful_scores = self.marginals.encode(self.standing.encode(values, who))
                 estimate = torch.where(torch.isfinite(lawful_scores), lawful_scores, estimate).float()
             return estimate.clamp(-_LIMIT, _LIMIT)
 

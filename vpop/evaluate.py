@@ -150,7 +150,7 @@ def evaluate(
         _row("KS, mean over columns", columns.KS.mean(), floor=columns["KS floor"].mean()),
         _row("Wasserstein, mean over columns [SD]", columns.W1.mean(), floor=columns["W1 floor"].mean()),
     ]
-    rows += [_spearman(samples), *_two_samples(samples, seed), *_reach(samples), *_kinetic(samples, seed)]
+    rows += [_spearman(samples), *_two_samples(samples, seed), *_reach(samples), *_kinetic(samples)]
     rows += [*_copied(samples, seed)]
     inside = pd.DataFrame()
     if model is not None:
@@ -238,20 +238,18 @@ def _evened(sample: Sample, n: int, seed: int = 0) -> Sample:
     return sample[np.random.default_rng(seed).choice(len(sample), n, p=share)]
 
 
-def _kinetic(samples: Mapping[str, Sample], seed: int) -> list[dict[str, Any]]:
+def _kinetic(samples: Mapping[str, Sample]) -> list[dict[str, Any]]:
     """Compares what a drug does in the people: clearance, volume, half-life and peak of midazolam."""
-    size = min(1500, *(len(sample) for sample in samples.values()))
     compound = Compound.load(DRUG)
     rows = []
     for text, names in _ARMS:
         regimen = Regimen.parse(text)
         tables = {}
         for who, sample in samples.items():
-            some = sample.some(size, seed)
             found = simulate(
-                some.bodies, compound, regimen, regimen.times(_HOURS, 80), keep=["venous"], throw=False
+                sample.bodies, compound, regimen, regimen.times(_HOURS, 80), keep=["venous"], throw=False
             )
-            tables[who] = found.nca(), some.weights
+            tables[who] = found.nca(), sample.weights
         for name in names:
             real, w = tables["real"][0][name].to_numpy(float), tables["real"][1]
             distances = [

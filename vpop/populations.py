@@ -34,7 +34,8 @@ from vpop.pcdm import PCDM
 
 QUANTITIES = ("height", "BW", "BMI")
 _STATISTICS = ("mean", "sd", "P25", "median", "P75")
-_REFERENCE = 4000  # people drawn to know the reference's ranks
+_REFERENCE, _EACH = 4000, 200  # people drawn to know the reference's ranks: in all, and a stratum
+_FEWEST = 20  # people of a stratum that a spread is taken of
 _QUARTILES = 1.3489795  # between the quartiles of a normal distribution, in SD
 _ROUNDS = 20
 
@@ -185,7 +186,7 @@ def sample(
     start, end = age or (low, high)
     if not low <= start <= end <= high:
         raise ValueError(f"age must lie in the table's {low:g}:{high:g} years, but is {start:g}:{end:g}.")
-    reference = model.sample(_REFERENCE, 0, age=(low, high)).physiology
+    reference = model.sample(max(_REFERENCE, _EACH * len(strata)), 0, age=(low, high)).physiology
     found: list[Patients] = []
     drawn = kept = 0
     for round_ in range(_ROUNDS):
@@ -242,6 +243,11 @@ def _carried(
     for stratum in strata:
         here = stratum.holds(people.sex, people.age)
         ranks = stratum.holds(reference.sex, reference.age)
+        if bool(here.any()) and int(ranks.sum()) < _FEWEST:
+            raise ValueError(
+                f"a population's age bands must hold {_FEWEST} of {len(reference.BW):,} people drawn, but "
+                f"{stratum.age[0]:g} to {stratum.age[1]:g} years holds {int(ranks.sum())}. Widen the band."
+            )
         values[stratum.quantity][here] = stratum.carry(
             values[stratum.quantity][here], getattr(reference, stratum.quantity)[ranks]
         )

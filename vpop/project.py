@@ -96,14 +96,17 @@ def project(cohort: Cohort) -> Projection:
         The lawful cohort, and how far each column moved.
 
     Raises:
-        ValueError: If a body is no person's, has no haematocrit, or its weight leaves no room for lawful
-            organs; the message names it.
+        ValueError: If a body is no person's, is incomplete, or its weight leaves no room for lawful organs;
+            the message names it.
     """
     before = cohort.physiology
     if before.species != "human":
         raise ValueError(f"project needs people, whose laws these are, but has the species {before.species}.")
-    incomplete = ~(torch.isfinite(before.HCT) & torch.isfinite(before.M).all(-1) & torch.isfinite(before.BW))
-    _refuse(incomplete, cohort, "has no haematocrit, weight or organ masses. Add them")
+    complete = torch.isfinite(torch.stack([before.HCT, before.BW], -1)).all(-1)
+    complete = complete & torch.isfinite(before.M).all(-1) & torch.isfinite(before.Q).all(-1)
+    _refuse(~complete, cohort, "has no haematocrit, weight, organ masses or flows. Add them")
+    bloodless = before.Q[..., indices(["liver", *PORTAL])].sum(-1) <= 0.0
+    _refuse(bloodless, cohort, "has no blood to the liver, directly or through the gut. Add it")
     after = _flows(_masses(_outside(before), cohort), cohort)
     filtration = limits.filtration(after)
     filled = torch.isnan(before.GFR)

@@ -7,9 +7,11 @@ weights that meet the published figures, those that are nearest to equal in rela
 
 with :math:`f` the value for a mean, its squared distance from the mean for an SD, and one or zero for a
 median or a share. :math:`\lambda` minimises the convex :math:`\ln \sum_i e^{\lambda \cdot (f(x_i) - t)}`.
-Each repeat is drawn from the pool by these weights, nobody twice: it scatters as a repeated trial would.
+Each repeat is drawn from the pool by these weights, nobody twice: it scatters as a repeated trial would. The
+draw is systematic in a random order, so that the chance of being in a repeat is :math:`n w_i` exactly.
 
 References:
+    Madow (1949) Ann Math Stat 20:333, the systematic draw. https://doi.org/10.1214/aoms/1177729988
     Hainmueller (2012) Polit Anal 20:25. https://doi.org/10.1093/pan/mpr025
 """
 
@@ -159,15 +161,15 @@ def match(
     targets = trial.targets()
     weights = balance(columns, targets)
     effective = 1.0 / float((weights**2).sum())
-    if effective < _FEWEST * trial.n:
+    most = trial.n * float(weights.max())
+    if effective < _FEWEST * trial.n or most > 1.0:
         raise Impossible(
             f"a trial's figures must be met by enough people, but of {pool:,} drawn within its ranges only "
-            f"{effective:.0f} count for {trial.n} a cohort. Look for the figure that is unlike the rest."
+            f"{effective:.0f} count for {trial.n} a cohort, and one comes {most:.2g} times in each. Look for "
+            "the figure that is unlike the rest."
         )
     generator = np.random.default_rng(seed)
-    chosen = np.stack(
-        [generator.choice(pool, trial.n, replace=False, p=weights) for _ in range(trial.repeats)]
-    )
+    chosen = np.stack([systematic(weights, trial.n, generator) for _ in range(trial.repeats)])
     names = [
         f"{repeat}.{person}" if trial.repeats > 1 else f"{person}"
         for repeat in range(1, trial.repeats + 1)
@@ -189,6 +191,20 @@ def match(
         people.physiology[torch.from_numpy(chosen.ravel())], np.array(names, dtype=object), origin
     )
     return Match(cohort, trial, effective, _table(columns, targets, weights, chosen))
+
+
+def systematic(weights: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws n different positions, each with the chance n times its weight, with shape (n,).
+
+    Arguments:
+        weights: The weights, which sum to 1 and are at most 1/n, with shape (pool,).
+        n: How many.
+        generator: The source of randomness.
+    """
+    order = generator.permutation(len(weights))
+    upto = np.cumsum(weights[order])
+    at = (generator.random() + np.arange(n)) / n * upto[-1]
+    return generator.permutation(order[np.minimum(np.searchsorted(upto, at, side="right"), len(order) - 1)])
 
 
 def balance(columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, float]]) -> np.ndarray:
@@ -256,8 +272,7 @@ def _gap(
         return values - target
     if statistic == "median":
         return (values <= target) - 0.5
-    centre = wanted.get((column, "mean"), float(np.median(values)))
-    return (values - centre) ** 2 - target**2
+    return (values - wanted[column, "mean"]) ** 2 - target**2
 
 
 def _seen(columns: Mapping[str, np.ndarray], column: str) -> str:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from pbpk.inverse import eigen
+from pbpk.inverse.lsq import with_noise_sized
 from pbpk.inverse.problem import InverseProblem
 from pbpk.inverse.result import FitResult
 from pbpk.inverse.xtfc import compared
@@ -275,7 +276,7 @@ def fit_many(
         each = (time.perf_counter() - began) / len(numbers)
         said = f"The network of this design took {network.seconds:.1f} s to train, once."
         for row, number in enumerate(numbers):
-            results[number] = FitResult.gaussian(
+            result = FitResult.gaussian(
                 "amortised",
                 problems[number],
                 found.theta[row],
@@ -285,6 +286,7 @@ def fit_many(
                 starts_converged=int(found.converged[row]),
                 messages=(said,),
             )
+            results[number] = with_noise_sized(result)
     return [result for result in results if result is not None]
 
 

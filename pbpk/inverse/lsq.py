@@ -250,6 +250,23 @@ def _covariance(F: Tensor) -> Tensor:
     return inverse * size * size.unsqueeze(-1)
 
 
+def with_noise_sized(result: FitResult) -> FitResult:
+    """Returns another method's result with the size of the noise from its residuals, where it is not known.
+
+    Then its covariance is the inverse Fisher information and its intervals are Student's, as in :func:`fit`.
+    """
+    problem = result.problem
+    if problem.noise.known:
+        return result
+    f, J = _point(problem, result.theta)
+    scale = _scale(problem, f)
+    covariance = _covariance(problem.information_of(f, J, scale=scale))
+    ends = FitResult.gaussian(
+        result.method, problem, result.theta, covariance, _quantile(problem), converged=False, seconds=0.0
+    )
+    return result.replace(covariance=covariance, lower=ends.lower, upper=ends.upper, scale=scale)
+
+
 def _quantile(problem: InverseProblem) -> float:
     """Returns the 97.5 % quantile: the normal one, or Student's where the noise was estimated."""
     from scipy.special import ndtri, stdtrit

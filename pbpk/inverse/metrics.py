@@ -3,7 +3,7 @@ r"""Pharmacokinetic metrics of every compartment from a fit, with intervals.
 On a fine grid of the exact solution from 0 to the last observation: the area under the curve, its maximum and
 when that is. The half-life is that of the last observation's time, :math:`\ln 2 \, C / (-C')`, with
 :math:`C' = R A x` exact; there is none where the concentration does not fall. Intervals are the 2.5 and 97.5
-percentiles over draws of theta.
+percentiles over draws of theta, in which a half-life that is none is infinite.
 """
 
 from __future__ import annotations
@@ -58,6 +58,13 @@ def measure(problem: InverseProblem, theta: Tensor, points: int = _POINTS) -> Te
     return torch.stack([area, Cmax, time[at], t_half], -1)
 
 
+def _quantiles(many: Tensor, levels: Tensor) -> Tensor:
+    """Returns quantiles over draws; one without a half-life counts as one whose half-life has no end."""
+    endless = torch.where(torch.isnan(many), torch.inf, many)
+    found = torch.quantile(endless, levels, dim=0)
+    return torch.where(torch.isnan(found), torch.inf, found)
+
+
 def metrics(result: FitResult, seed: int = 0, draws: int = _DRAWS) -> pd.DataFrame:
     """Returns the metrics of a fit as a table: ID, compartment, metric, unit, estimate, lower, upper.
 
@@ -72,7 +79,7 @@ def metrics(result: FitResult, seed: int = 0, draws: int = _DRAWS) -> pd.DataFra
     theta = result.sample(draws, torch.Generator().manual_seed(seed))
     best, many = measure(problem, result.theta), measure(problem, theta)
     levels = torch.tensor(_LEVELS, dtype=torch.float64)
-    lower, upper = torch.nanquantile(many, levels, dim=0)
+    lower, upper = _quantiles(many, levels)
     rows = [
         (problem.name, where, metric, UNITS[metric], *(float(v[m, k]) for v in (best, lower, upper)))
         for m, where in enumerate(problem.model.compartments)

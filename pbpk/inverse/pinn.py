@@ -99,9 +99,9 @@ def improved(
     start: Tensor,
     generator: torch.Generator,
     *,
-    networks: int = 4,
+    networks: int = 2,
     width: int = 32,
-    degree: int = 20,
+    degree: int = 30,
     evaluations: int = 40,
 ) -> tuple[Tensor, bool]:
     """Solves by least squares over all weights and unknowns together.

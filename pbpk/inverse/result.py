@@ -115,12 +115,12 @@ class FitResult:
         """Returns how far this fit is from another, least squares most often.
 
         Returns:
-            ``"cost"``, the difference of the deviances; and ``"parameters"``, the largest difference of an
-            estimate in units of the reference's standard error.
+            ``"cost"``, the difference of the deviances, both with the reference's size of the noise; and
+            ``"parameters"``, the largest difference of an estimate in the reference's standard errors.
         """
         apart = (self.theta - reference.theta).abs() / reference.se.clamp(min=1e-12)
-        cost = float(self.problem.deviance(self.theta) - self.problem.deviance(reference.theta))
-        return {"cost": cost, "parameters": float(apart.max()) if len(apart) else math.nan}
+        own, others = (self.problem.deviance(fit.theta, reference.scale) for fit in (self, reference))
+        return {"cost": float(own - others), "parameters": float(apart.max()) if len(apart) else math.nan}
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Returns draws of theta: of the posterior if there are, else of the normal one; (count, K)."""

@@ -95,7 +95,7 @@ class WholeBody:
     @cached_property
     def _parts(self) -> dict[str, Any]:
         """Returns node capacities P = blood + s (flat + slope fup) and what flows, at the reference."""
-        fup = float(torch.as_tensor(self.compound.fup))
+        fup = self._own_fup
         levels = [fup, 0.5 * fup, 0.25 * fup]
         P = [
             self._system(Kp(self.compound.replace(fup=f), self.physiology.species, self.Kp_method)).P
@@ -121,13 +121,23 @@ class WholeBody:
     def capacity(self, p: Mapping[str, Any]) -> list[Any]:
         """Returns the plasma that would hold what each node holds [L], one entry a node."""
         parts = self._parts
-        if parts["bent"] and not isinstance(p["fup"], float):
+        if parts["bent"] and not self._has_own_fup(p["fup"]):
             raise ValueError(
-                f"fup must be known with Kp_method {self.Kp_method!r}, of which Kp is no straight line. "
-                "Give its value, or choose 'rodgers-rowland'."
+                f"fup must be the compound's own with Kp_method {self.Kp_method!r}, of which Kp is no "
+                "straight line. Leave it at that, or choose 'rodgers-rowland'."
             )
         triples = zip(*(_numbers(parts[name]) for name in ("blood", "flat", "slope")), strict=True)
         return [blood + p["Kp_scale"] * (flat + slope * p["fup"]) for blood, flat, slope in triples]
+
+    @property
+    def _own_fup(self) -> float:
+        return float(torch.as_tensor(self.compound.fup, dtype=torch.float64))
+
+    def _has_own_fup(self, fup: Any) -> bool:
+        """Tells whether fup is the compound's; of an exact number only whether it is known."""
+        if isinstance(fup, float):
+            return fup == self._own_fup
+        return not any(getattr(fup, "slope", (True,)))
 
     def rates(self, p: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
         """Returns the entries of the rate matrix [1/h], by (row, column)."""

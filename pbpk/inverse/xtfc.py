@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from pbpk.inverse.collocation import Collocation
+from pbpk.inverse.lsq import with_noise_sized
 from pbpk.inverse.problem import InverseProblem
 from pbpk.inverse.result import FitResult
 
@@ -113,7 +114,7 @@ def finished(
     covariance = torch.linalg.pinv(problem.information(theta), hermitian=True)
     seconds = time.perf_counter() - began
     starts_converged = int(converged)
-    return FitResult.gaussian(
+    result = FitResult.gaussian(
         method,
         problem,
         theta,
@@ -123,6 +124,7 @@ def finished(
         starts_converged=starts_converged,
         **others,
     )
+    return with_noise_sized(result)
 
 
 def compared(result: FitResult, reference: FitResult | None) -> FitResult:
@@ -131,7 +133,7 @@ def compared(result: FitResult, reference: FitResult | None) -> FitResult:
     One whose deviance is far above the reference's has not converged, whatever it says of itself.
     """
     said = list(result.messages)
-    if reference is not None and not result.cost - reference.cost < _WORSE:
+    if reference is not None and not result.distance(reference)["cost"] < _WORSE:
         result = result.replace(converged=False, starts_converged=0)
     if not result.converged:
         said.append(f"{result.method} did not converge.")

@@ -52,6 +52,23 @@ def test_the_residual_is_bounded_by_the_length_of_the_path() -> None:
     assert torch.equal(loud(networks(2))(torch.zeros_like(c)), torch.zeros(2, 5, len(QUANTITIES)).double())
 
 
+def test_what_is_measured_of_the_target_comes_before_what_is_odd_about_the_source() -> None:
+    M, (brain, muscle) = RAT.M.clone(), (index(organ) for organ in ("brain", "muscle"))
+    M[muscle] -= M[brain]
+    M[brain] *= 2.0
+    alone, told = (
+        SHIPPED.map(RAT.replace(M=M), BW=70.0, given=given).physiology.M[0, brain].item()
+        for given in (None, {"M_brain": 1.4})
+    )
+    assert alone == pytest.approx(2.0 * SHIPPED.map(RAT, BW=70.0).physiology.M[0, brain].item(), rel=0.01)
+    assert told == pytest.approx(1.4, rel=0.1)
+
+
+def test_a_model_that_knows_nothing_says_so() -> None:
+    with pytest.raises(ValueError, match="Call fit or load"):
+        NeuralAllometry().map(RAT)
+
+
 def test_many_networks_at_once_are_each_on_its_own() -> None:
     both, c = loud(networks(2)), ends(2, 4)
     single = both.part(1, 1)

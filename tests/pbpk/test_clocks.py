@@ -65,6 +65,18 @@ def test_the_lag_is_differentiable(people, drug):
     assert torch.autograd.gradcheck(level, tensor(0.3, 0.9).requires_grad_(), eps=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("lag", [tensor(0.5), torch.tensor(0.5, dtype=torch.float64)])
+def test_the_lag_has_its_slope_where_a_dose_falls_on_an_output(people, drug, lag):
+    bodies, times = people(1), tensor(1.0, 2.5, 4.5, 6.0)
+
+    def level(lag):
+        return simulate(bodies, drug, "30 mg po q2h x3", times, graph=LUMPED, lag=lag).concentration()[0, -1]
+
+    (slope,) = torch.autograd.grad(level(lag := lag.clone().requires_grad_()), lag)
+    by_differences = (level(lag.detach() + 1e-5) - level(lag.detach() - 1e-5)) / 2e-5
+    assert slope.item() == pytest.approx(by_differences.item(), rel=1e-6)
+
+
 def test_a_saturable_drug_on_clocks_of_their_own_is_solved_like_one_by_one(people, saturable):
     bodies, t, times = people(2), tensor(1.0, 3.5), TIMES[:6]
     regimen = own(Dose(t, 30.0, route="po"), Dose(2 * t, 20.0, duration=1.0))
@@ -140,6 +152,12 @@ def test_more_than_can_be_eliminated_has_no_steady_state(people, saturable):
         people(2), only, "1000 mg po q12h x2", TIMES, graph=LUMPED, steady_state=True, throw=False
     )
     assert all("no steady state" in STATUS[s] for s in simulation.status.tolist())
+
+
+def test_a_saturable_steady_state_refuses_a_gradient_that_it_does_not_have(man, saturable):
+    fast = dataclasses.replace(saturable, Vmax=saturable.Vmax.clone().requires_grad_())
+    with pytest.raises(ValueError, match="linear kinetics where a gradient is asked for"):
+        simulate(man, fast, "3 mg po q12h x2", TIMES, graph=LUMPED, steady_state=True)
 
 
 def test_what_is_never_eliminated_has_no_steady_state(man, drug):

@@ -270,6 +270,12 @@ def test_the_brain_of_a_man_and_its_fluid_have_the_published_shares(man, drug):
 # Bile, stomach, metabolites
 
 
+def test_a_newborn_whose_brain_would_make_no_fluid_is_impossible(man, drug):
+    newborn = man.replace(age=torch.full_like(man.age, 0.01))
+    with pytest.raises(ValueError, match="so young a brain makes no fluid"):
+        simulate(newborn, change(drug, brain=BARRIER), "1 mg iv", TIMES, graph=WHOLE_BODY.with_csf())
+
+
 def test_bile_brings_the_drug_back(man, drug):
     once = change(drug, CLbile=30.0, kbile=0.3)
     closed = simulate(man, change(drug, CLint=200.0 + 30.0), "30 mg iv", [100.0]).AUC()

@@ -196,6 +196,21 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(
     same(folder)
 
 
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_at_work(
+    people: Path, tmp_path: Path, same: Callable
+) -> None:
+    refusals: list[str] = []
+
+    def begin_another(done: int, total: int) -> None:
+        with pytest.raises(ValueError, match="must have one run at a time") as refusal:
+            run(people, tmp_path / "out")
+        refusals.append(str(refusal.value))
+
+    run(people, tmp_path / "out", progress=begin_another)
+    assert len(refusals) == N // PART
+    same(tmp_path / "out")
+
+
 def flip(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

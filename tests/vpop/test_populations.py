@@ -70,6 +70,16 @@ def test_a_table_that_cannot_be_is_refused(tmp_path, rows, words):
         load(str(path))
 
 
+def test_a_band_too_narrow_to_know_the_ranks_of_is_refused(model, tmp_path):
+    path = tmp_path / "mine.csv"
+    bands = "".join(
+        f"M,{a},{b},height,170\nM,{a},{b},BW,70\n" for a, b in ((18, 40), (40, 40.01), (40.01, 79))
+    )
+    path.write_text("sex,from_age,to_age,quantity,mean\n" + bands, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"but 40 to 40\.01 years holds"):
+        sample(model, str(path), 5, age=(40, 40.005), sex="M")
+
+
 def test_the_command_names_the_populations_it_has(tmp_path, capsys):
     out = tmp_path / "people.csv"
     assert main(["sample", "--population", "japam", "-n", "5", "-o", str(out)]) == 2

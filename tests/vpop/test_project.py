@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from pbpk.bodies import reference_body
 from pbpk.foreign import load_table
 from pbpk.laws import violations
+from pbpk.organs import PORTAL, indices
 from pbpk.physiology import Cohort
 from vpop.intervals import Interval
 from vpop.judge import judge
@@ -85,3 +86,13 @@ def test_animals_and_incomplete_people_are_refused(people):
     body = people.physiology
     with pytest.raises(ValueError, match="body '1' has no haematocrit"):
         project(Cohort(body.replace(HCT=torch.full_like(body.HCT, torch.nan)), people.id))
+    with pytest.raises(ValueError, match="body '1' has no haematocrit, weight, organ masses or flows"):
+        project(Cohort(body.replace(Q=torch.full_like(body.Q, torch.nan)), people.id))
+
+
+def test_a_body_whose_liver_gets_no_blood_is_refused(people):
+    body = people.physiology
+    Q = body.Q.clone()
+    Q[0, indices(["liver", *PORTAL])] = 0.0
+    with pytest.raises(ValueError, match="body '1' has no blood to the liver"):
+        project(Cohort(body.replace(Q=Q), people.id))

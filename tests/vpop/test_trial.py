@@ -7,7 +7,7 @@ from vpop.__main__ import main
 from vpop.coordinates import Impossible
 from vpop.judge import judge
 from vpop.pcdm import PCDM
-from vpop.trial import Trial, balance, match
+from vpop.trial import Trial, balance, match, systematic
 
 PUBLISHED = {
     "n": 10,
@@ -55,6 +55,14 @@ def test_balance_is_the_exponential_tilt():
     """Of two values 0 and 1 the mean m gives them the weights 1 - m and m."""
     weights = balance({"age": np.array([0.0, 1.0])}, [("age", "mean", 0.3)])
     assert weights == pytest.approx([0.7, 0.3], abs=1e-6)
+
+
+def test_the_chance_to_be_drawn_is_n_times_the_weight_and_nobody_is_twice():
+    generator = np.random.default_rng(0)
+    weights = np.array([0.05, 0.1, 0.15, 0.2, 0.25, 0.25])
+    drawn = np.stack([systematic(weights, 3, generator) for _ in range(8000)])
+    assert all(len(set(row)) == 3 for row in drawn.tolist())
+    assert np.bincount(drawn.ravel()) / 8000 == pytest.approx(3 * weights, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pbpk.inverse import InverseProblem, Noise, Unknown, load_problem, lsq, mcmc
+from pbpk.inverse import InverseProblem, Noise, Unknown, load_problem, lsq, mcmc, xtfc
 from pbpk.inverse.metrics import measure, metrics
 from pbpk.inverse.profile import profile
 from pbpk.inverse.solve import answer, fit
@@ -70,6 +70,16 @@ def test_noise_of_unknown_size_is_estimated() -> None:
     found = lsq.fit(loud)
     assert found.scale == pytest.approx(0.1, rel=0.25)
     assert found.rse.tolist() == pytest.approx(lsq.fit(noisy).rse.tolist(), rel=0.25)
+
+
+def test_every_method_estimates_noise_of_unknown_size() -> None:
+    problem, truth = b1()
+    noisy = problem.simulated(truth, torch.Generator().manual_seed(4))
+    unknown = noisy.replace(noise=dataclasses.replace(noisy.noise, proportional=0.1, known=False))
+    reference = lsq.fit(unknown)
+    found = xtfc.fit(unknown, start=reference.theta, reference=reference)
+    assert found.converged and found.scale == pytest.approx(reference.scale, rel=0.02)
+    assert torch.allclose(found.upper - found.lower, reference.upper - reference.lower, rtol=0.1)
 
 
 def test_values_below_the_limit_pull_less_than_zeros_would() -> None:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pbpk.bodies import reference_body
+from pbpk.compound import Compound
 from pbpk.inverse import Given, InverseProblem, Noise, Seen, Unknown, load_problem, slopes
 from pbpk.inverse.compartments import Compartmental
+from pbpk.inverse.whole_body import WholeBody
 from pbpk.simulate import simulate
 
 
@@ -59,6 +61,20 @@ def test_the_fast_slopes_are_those_of_both_modes_of_differentiation(name: str) -
     assert np.allclose(J, forward[1], atol=1e-8 * size) and np.allclose(J, reverse, atol=1e-8 * size)
 
 
+def test_a_Kp_that_is_no_straight_line_in_fup_takes_the_compounds_own_and_no_other() -> None:
+    body = reference_body("human")
+    model = WholeBody(body, Compound.load("midazolam"), Kp_method="berezhkovskiy")
+    known = {name: value for name, value in model.defaults().items() if name != "CLint"}
+    problem = InverseProblem(
+        model, known, (Unknown("CLint"),), (Given(0.0, 7.5),), Seen.design([1.0, 4.0], ["plasma"])
+    )
+    theta = problem.theta({"CLint": model.defaults()["CLint"]})
+    simulation = simulate(body, "midazolam", "7.5 mg iv", [1.0, 4.0], Kp_method="berezhkovskiy")
+    assert torch.allclose(problem.predict(theta), simulation.concentration(), rtol=1e-9)
+    with pytest.raises(ValueError, match="fup must be the compound's own"):
+        problem.replace(known={**known, "fup": 0.5}).predict(theta)
+
+
 def test_the_whole_body_is_the_one_that_is_simulated() -> None:
     problem, theta = truth("theophylline")
     times = sorted(set(problem.seen.time.tolist()))
@@ -72,8 +88,6 @@ def test_the_whole_body_is_the_one_that_is_simulated() -> None:
 
 
 def _own_ka() -> float:
-    from pbpk.compound import Compound
-
     return Compound.load("theophylline").ka
 
 
