@@ -323,11 +323,12 @@ def draw(table: dict[str, Any]) -> None:
     for name, found in table.items():
         if "median error, CR" in found:
             axes.loglog(found["seconds"], found["median error, CR"], "o")
-            axes.annotate(f" {name}", (found["seconds"], found["median error, CR"]), fontsize=8)
+            at = (found["seconds"], found["median error, CR"])
+            axes.annotate(f"  {name.partition(', prior')[0]}", at, fontsize=8, rotation=35)
     axes.axhline(1.0, color="0.6", lw=0.8)
     axes.set_xlabel("seconds per fit")
     axes.set_ylabel("median error, Cramer-Rao units")
-    axes.margins(x=0.3)
+    axes.margins(x=0.15, y=0.25)
     figure.savefig(record.folder("brain_inverse") / "brain_inverse.png", dpi=150)
     plt.close(figure)
 
