@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pbpk.command import Parser, output
+from pbpk.command import Parser, output, seed, whole
 
 if TYPE_CHECKING:
     from pbpk.physiology import Cohort, Physiology
@@ -52,8 +52,10 @@ def add_map(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="NAME=VALUE,...",
         help="what is measured of the target: M_brain=1.4,CO=390 in kg, L/h, 1 (BMR in mL O2/h)",
     )
-    parser.add_argument("--samples", type=int, metavar="N", help="draw N bodies from the uncertainty")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    parser.add_argument(
+        "--samples", type=whole(1, 1_000_000), metavar="N", help="draw N bodies from the uncertainty"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of the draws (0)")
     parser.add_argument(
         "-o", "--output", type=output, metavar="FILE", help="write the cohort, .csv or .parquet"
     )
@@ -213,9 +215,11 @@ def add_fit(commands: argparse._SubParsersAction[Parser]) -> None:
         "writes the weights (safetensors) with their card (JSON) beside them.",
     )
     _add_data(parser)
-    parser.add_argument("--members", type=int, default=5, metavar="N", help="networks a fold (5)")
-    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of the optimiser (60)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights (0)")
+    parser.add_argument("--members", type=whole(1, 1000), default=5, metavar="N", help="networks a fold (5)")
+    parser.add_argument(
+        "--steps", type=whole(1, 100_000), default=60, metavar="N", help="of the optimiser (60)"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of the first weights (0)")
     parser.add_argument(
         "-o", "--output", type=output, metavar="FILE", default="neural.safetensors", help="neural.safetensors"
     )
@@ -251,9 +255,6 @@ def _fit(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
     if folder is None:
         raise ValueError("data must name the folder of third-party data, but is not set. Add --data FOLDER.")
-    for name in ("members", "steps"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"{name} must be 1 or more, but is {getattr(arguments, name)}.")
     choose("the file's suffix", Path(arguments.output).suffix.lower(), (".safetensors",))
     check_writable(arguments.output)
     from allometry.neural import NeuralAllometry
@@ -277,13 +278,13 @@ def add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_data(parser)
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=whole(0, 100),
         default=0,
         metavar="N",
         help="train anew N times, with messages and without (0: score the shipped weights)",
     )
     parser.add_argument(
-        "--draws", type=int, default=4000, metavar="N", help="of the species bootstrap (4000)"
+        "--draws", type=whole(1, 1_000_000), default=4000, metavar="N", help="of the species bootstrap (4000)"
     )
     parser.add_argument(
         "-o", "--output", type=output, metavar="DIR", help="write report.html, predictions.csv, scores.json"
@@ -295,9 +296,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from pbpk.files import check_folder
 
     folder = _folder(arguments)
-    for name, least in (("seeds", 0), ("draws", 1)):
-        if getattr(arguments, name) < least:
-            raise ValueError(f"{name} must be {least} or more, but is {getattr(arguments, name)}.")
     if arguments.output:
         check_folder(arguments.output)
     from allometry.evaluate import evaluate

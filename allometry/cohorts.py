@@ -130,7 +130,7 @@ def sample(
     """
     choose("species", species, ANIMALS)
     if not 1 <= n <= _MOST:
-        raise ValueError(f"n must lie between 1 and {_MOST}, but is {n}.")
+        raise ValueError(f"n must lie between 1 and {_MOST:,}, but is {n:,}. Draw fewer at a time.")
     if generator is None:
         generator = torch.Generator()
         generator.seed()

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pbpk.command import Parser, output
+from pbpk.command import Parser, output, seed, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,11 +78,11 @@ def add_sample(commands: argparse._SubParsersAction[Parser]) -> None:
         "correlations of individual animals, and writes it as a cohort file.",
     )
     parser.add_argument("species", metavar="SPECIES", help="mouse, rat, rabbit, monkey, dog or pig")
-    parser.add_argument("-n", type=int, default=100, metavar="N", help="how many (100)")
+    parser.add_argument("-n", type=whole(1, 1_000_000), default=100, metavar="N", help="how many (100)")
     parser.add_argument(
         "--BW", type=_range, metavar="LOW:HIGH", help="range of body weights [kg] (the spread of a strain)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the draws (0)")
     parser.add_argument(
         "-o", "--output", type=output, required=True, metavar="FILE", help="the cohort, .csv or .parquet"
     )
@@ -174,8 +174,6 @@ def _sample(arguments: argparse.Namespace) -> int:
 
     choose("the file's suffix", Path(arguments.output).suffix.lower(), SUFFIXES)
     check_writable(arguments.output)
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must not be negative, but is {arguments.seed}.")
     generator = torch.Generator().manual_seed(arguments.seed)
     cohort = sample(arguments.species, arguments.n, arguments.BW, generator)
     cohort = dataclasses.replace(cohort, provenance={**cohort.provenance, "seed": arguments.seed})

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pbpk.command import Parser, output, run
+from pbpk.command import Parser, output, run, seed, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,8 +52,6 @@ def _check(arguments: argparse.Namespace) -> int:
     from pbpk.laws import TOLERANCE, violations
 
     table = load_table(arguments.table)
-    if arguments.output and Path(arguments.output).resolve() == Path(arguments.table).resolve():
-        raise ValueError(f"-o must name another file than FILE, but both are {arguments.table}. Rename it.")
     tolerance = arguments.tolerance
     if tolerance is None and table.ours:
         tolerance = TOLERANCE
@@ -127,25 +125,29 @@ def _add_population(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("compound", metavar="COMPOUND", help="a bundled compound, or a .toml file")
     parser.add_argument("dose", metavar="DOSE", help="'7.5 mg po', '100 mg iv over 2 h q24h x7', ...")
-    parser.add_argument("-n", type=int, help="how many bodies (default: all of a file)")
+    parser.add_argument("-n", type=whole(1, 10**10), help="how many bodies (default: all of a file)")
     parser.add_argument("--hours", type=float, default=24.0, help="how long (default 24)")
     parser.add_argument("--points", type=int, default=100, help="about how many times (default 100)")
     parser.add_argument(
         "--outputs", default="plasma", metavar="A,B", help="plasma,liver,... (default plasma)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bodies (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="same seed, same bodies (default 0)")
     parser.add_argument("--age", metavar="FROM:TO", help="years, 18:65; for a model")
     parser.add_argument("--sex", choices=["M", "F"], help="for a model")
     parser.add_argument("--where", metavar="TEXT", help="a request: 'BMI >= 30'; for a model")
     parser.add_argument(
-        "--part", type=int, default=8_192, metavar="N", help="bodies done at a time (default 8192)"
+        "--part",
+        type=whole(1, 10**7),
+        default=8_192,
+        metavar="N",
+        help="bodies at a time (default 8192)",
     )
     parser.add_argument("--profiles", action="store_true", help="keep the concentrations of each body too")
     parser.add_argument("--clearance", default="observed", help="observed (default) or in-vitro")
     parser.add_argument("--graph", default="whole-body", help="whole-body (default) or lumped")
     parser.add_argument("--Kp", default="rodgers-rowland", metavar="METHOD", help="default rodgers-rowland")
     parser.add_argument("--executor", default="local", help="local (default) or dask")
-    parser.add_argument("--workers", type=int, help="how many processes (default: one a core)")
+    parser.add_argument("--workers", type=whole(1, 4096), help="how many processes (default: one a core)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
     parser.add_argument("--resume", action="store_true", help="go on with what is in DIR")
     parser.add_argument(
@@ -199,7 +201,7 @@ def _add_fit(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("--unit", default="mg/L", help="the unit of DV (default mg/L)")
     parser.add_argument("--cohort", default="", metavar="FILE", help="the people's bodies, by the same ids")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of what is drawn at random (default 0)")
     parser.add_argument(
         "-o", "--output", type=output, required=True, metavar="DIR", help="the folder to write"
     )
@@ -228,7 +230,9 @@ def _add_sample(commands: argparse._SubParsersAction[Parser]) -> None:
         "beside it the true parameters.",
     )
     parser.add_argument("problem", metavar="PROBLEM", help=_PROBLEM)
-    parser.add_argument("--people", type=int, default=1, metavar="N", help="how many people (default 1)")
+    parser.add_argument(
+        "--people", type=whole(1, 1_000_000), default=1, metavar="N", help="people (default 1)"
+    )
     parser.add_argument(
         "--spread", type=float, default=0.0, help="sd of the parameters' logarithms over people (default 0)"
     )
@@ -236,7 +240,7 @@ def _add_sample(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--observe", default="", metavar="A,B", help="compartments seen: plasma,brain,csf")
     parser.add_argument("--times", default="", metavar="T,T", help="sampling times in hours: 0.5,1,2,...")
     parser.add_argument("--cohort", default="", metavar="FILE", help="the people's bodies (whole body)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of what is drawn at random (default 0)")
     parser.add_argument("-o", "--output", type=output, required=True, metavar="FILE", help="the .csv")
     parser.set_defaults(action=_sample)
 

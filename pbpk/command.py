@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 Action = Callable[[argparse.Namespace], int]
 
@@ -23,11 +24,54 @@ def one_line(message: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
 
 
-def output(text: str) -> str:
+class Output(str):
+    """A path to write to, told apart from one to read."""
+
+
+def output(text: str) -> Output:
     """Returns a path to write to, if it is plain: an empty one is most often a variable that was not set."""
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError(f"must name a file or a folder, but is {text!r}")
-    return text
+    return Output(text)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Returns the type of an argument that is a whole number from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {least:,} to {most:,}, but is {text!r}"
+            )
+        return value
+
+    return read
+
+
+seed = whole(0, 2**32 - 1)
+
+
+def _refuse_overwriting(arguments: argparse.Namespace) -> None:
+    """Raises if a file to write is one to read as well, or another one to write."""
+    paths = {name: value for name, value in vars(arguments).items() if isinstance(value, str)}
+    for name, path in paths.items():
+        others = (other for key, other in paths.items() if key != name)
+        if isinstance(path, Output) and any(_same_file(path, other) for other in others):
+            flag = "-o" if name == "output" else f"--{name}"
+            raise ValueError(
+                f"{flag} must name a file of its own, but {path} is given twice and would be overwritten. "
+                "Choose another name."
+            )
+
+
+def _same_file(path: str, other: str) -> bool:
+    """Tells whether two arguments name one file, in any spelling: one that is there, or will be written."""
+    try:
+        there = isinstance(other, Output) or Path(other).is_file()
+        return there and Path(path).resolve() == Path(other).resolve()
+    except (OSError, ValueError, RuntimeError):  # no path at all
+        return False
 
 
 def _said(error: Exception) -> str:
@@ -54,6 +98,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     arguments = parser.parse_args(argv)
     action: Action = arguments.action
     try:
+        _refuse_overwriting(arguments)
         return action(arguments)
     except BrokenPipeError:  # the reader of a pipe, `head` say, has seen enough
         sys.stderr.close()

@@ -36,7 +36,6 @@ from pbpk.population_result import Population
 
 __all__ = ["Population", "population"]
 
-MOST_SEED = 2**32 - 1
 
 Progress = Callable[[int, int], None]
 
@@ -241,8 +240,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Does what ``pbpk population`` asks for; returns 1 if a body could not be solved."""
     from pbpk.progress import bar
 
-    if not 0 <= arguments.seed <= MOST_SEED:
-        raise ValueError(f"--seed must be from 0 to {MOST_SEED}, but is {arguments.seed}.")
     asked = {name: getattr(arguments, name) for name in ("age", "sex", "where")}
     with bar("bodies", arguments.n or 0) as progress:
         found = population(

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pbpk.command import Parser, output, run
+from pbpk.command import Parser, output, run, seed, whole
+
+_MOST = 10_000_000  # people that a command draws into one table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,9 +37,11 @@ def _add_study(commands: Any) -> None:
 def _add_sample(commands: Any) -> None:
     command = commands.add_parser("sample", help="draw a cohort of virtual people")
     command.add_argument(
-        "-n", type=_count, help="the number of people (default 1000); with --given, of bodies for each (1)"
+        "-n",
+        type=whole(1, _MOST),
+        help="the number of people (default 1000); with --given, of bodies for each (1)",
     )
-    command.add_argument("--seed", type=_seed, default=0, help="same seed, same people (default 0)")
+    command.add_argument("--seed", type=seed, default=0, help="same seed, same people (default 0)")
     command.add_argument("--age", type=_ages, metavar="FROM:TO", help="years, 18:65 (default 0:80)")
     command.add_argument("--sex", choices=["M", "F"], help="only men or only women")
     command.add_argument(
@@ -85,7 +89,7 @@ def _add_fit(commands: Any) -> None:
         metavar="PATH",
         help="a cohort file, an NHANES table (.csv), or a folder with CDC's XPT files",
     )
-    command.add_argument("--seed", type=_seed, default=0, help="the seed of organs and training (default 0)")
+    command.add_argument("--seed", type=seed, default=0, help="the seed of organs and training (default 0)")
     command.add_argument(
         "--part",
         choices=["train", "validation", "test"],
@@ -96,7 +100,7 @@ def _add_fit(commands: Any) -> None:
         default="literature",
         help="of a survey's people: literature (default), height-allometry",
     )
-    command.add_argument("--updates", type=_count, help="the number of training steps")
+    command.add_argument("--updates", type=whole(1, _MOST), help="the number of training steps")
     command.add_argument(
         "-o", "--output", type=output, required=True, metavar="FILE.safetensors", help="the weights file"
     )
@@ -124,26 +128,11 @@ def _add_evaluate(commands: Any) -> None:
         help="judge by this part of a survey's people; the part that is learnt from is then the floor",
     )
     command.add_argument(
-        "-n", type=_count, default=5000, help="the most bodies of each sample (default 5000)"
+        "-n", type=whole(1, _MOST), default=5000, help="the most bodies of each sample (default 5000)"
     )
-    command.add_argument("--seed", type=_seed, default=0, help="the seed of all choices (default 0)")
+    command.add_argument("--seed", type=seed, default=0, help="the seed of all choices (default 0)")
     command.add_argument("-o", "--output", type=output, required=True, metavar="DIR", help="where to write")
     command.set_defaults(action=_evaluate)
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1, 10_000_000)
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 0, 2**32 - 1)
-
-
-def _whole(text: str, least: int, most: int) -> int:
-    value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, but is {text!r}")
-    return value
 
 
 def _ages(text: str) -> tuple[float, float]:
@@ -266,8 +255,6 @@ def _project(arguments: argparse.Namespace) -> int:
     for path in (arguments.output, arguments.distances):
         if path is not None:
             check_writable(path)
-            if Path(path).resolve() == Path(arguments.table).resolve():
-                raise ValueError(f"-o must name another file than FILE, but both are {path}. Rename it.")
     found = project(load_table(arguments.table).cohort)
     refuse_unlawful(judge(found.cohort))
     save_cohort(found.cohort, arguments.output)

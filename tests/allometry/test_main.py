@@ -75,7 +75,6 @@ def test_a_weight_far_outside_those_seen_warns_in_one_line(capsys: pytest.Captur
         (["rat", "human", "--given", "M_brain"], "given must read NAME=VALUE"),
         (["rat", "human", "--given", "M_brain=1400"], "given must hold masses in kg below BW"),
         (["rat", "human", "--given", "CO=-1"], "given must hold positive numbers, but CO is -1"),
-        (["rat", "human", "--samples", "0"], "samples must be 1 or more, but is 0"),
         (["rat", "human", "--model", "power", "--samples", "9"], "--samples must be left out"),
         (["rat", "human", "--BW", "70", "--adult", "60"], "adult must be the adult weight in kg, 70 or more"),
         (["rat", "human", "--clade", "Primates"], "clade must be left out for 'human'"),

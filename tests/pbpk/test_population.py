@@ -268,7 +268,6 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 BAD: dict[str, tuple[list[str], str]] = {
     "no number": (["pcdm", "midazolam", DOSE], "-n must say how many people the model draws"),
-    "none": (["human", "midazolam", DOSE, "-n", "0"], "-n must be at least 1, but is 0"),
     "too many": (["human", "midazolam", DOSE, "-n", "2"], "-n must be at most 1, the bodies that there are"),
     "nobody": (["pcmd", "midazolam", DOSE, "-n", "2"], "Did you mean 'pcdm'?"),
     "no file": (["there.parquet", "midazolam", DOSE], "there.parquet must be a file, but there is none"),
@@ -276,8 +275,6 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a dose": (["human", "midazolam", "a pill"], "Regimen text must be readable"),
     "an output": (["human", "midazolam", DOSE, "--outputs", "livr"], "Did you mean 'liver'?"),
     "an executor": (["human", "midazolam", DOSE, "--executor", "spark"], "--executor must be one of local"),
-    "a part": (["human", "midazolam", DOSE, "--part", "0"], "--part must be at least 1, but is 0"),
-    "a seed": (["human", "midazolam", DOSE, "--seed", "-1"], "--seed must be from 0 to 4294967295"),
     "a cluster": (
         ["human", "midazolam", DOSE, "--executor", "dask", "--scheduler", "tcp://127.0.0.1:9"],
         "none answers at 'tcp://127.0.0.1:9'",
