@@ -36,10 +36,15 @@ def output(text: str) -> Output:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Returns the type of an argument that is a whole number from ``least`` to ``most``."""
+    """Returns the type of an argument that is a whole number from ``least`` to ``most``.
+
+    >>> whole(1, 10**9)("1_000_000")
+    1000000
+    """
 
     def read(text: str) -> int:
-        value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+        digits = text.replace("_", "")
+        value = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else -1
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(
                 f"must be a whole number from {least:,} to {most:,}, but is {text!r}"
