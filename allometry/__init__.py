@@ -10,8 +10,7 @@ The public names below are loaded on first use, so that ``allometry --help`` nev
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from pbpk.lazy import loader
 
 _HOME = {
     "Consensus": "consensus",
@@ -30,13 +29,4 @@ _HOME = {
 }
 
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'allometry' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"allometry.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__ = loader(__name__, _HOME)

@@ -11,10 +11,7 @@ The public names below are loaded on first use, so that ``pbpk --help`` never wa
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any
+from pbpk.lazy import loader
 
 _HOME = {
     "ORGANS": "organs",
@@ -35,24 +32,4 @@ _HOME = {
 }
 
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'pbpk' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"pbpk.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-class _Package(ModuleType):
-    """A package whose public names win over its modules of the same name (simulate, nca)."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+__getattr__ = loader(__name__, _HOME)

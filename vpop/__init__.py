@@ -10,19 +10,9 @@ The public names below are loaded on first use, so that ``vpop --help`` never wa
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from pbpk.lazy import loader
 
 _HOME = {"PCDM": "pcdm", "Study": "study"}
 
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'vpop' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"vpop.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__ = loader(__name__, _HOME)

@@ -10,10 +10,7 @@ when it is asked for.
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any
+from pbpk.lazy import loader
 
 _HOME = {
     "Equations": "equations",
@@ -31,24 +28,4 @@ _HOME = {
 }
 
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'pbpk.inverse' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"pbpk.inverse.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-class _Package(ModuleType):
-    """A package whose public names win over its modules of the same name (identify)."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+__getattr__ = loader(__name__, _HOME)
