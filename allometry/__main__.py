@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allometry.body_commands import add_evaluate, add_fit, add_map
-from allometry.commands import add_predict, add_sample, add_translate
+from allometry.body_commands import add_map, add_sample
+from allometry.drug_commands import add_predict, add_translate
+from allometry.model_commands import add_evaluate, add_fit
 from pbpk.command import Parser, run
 
 

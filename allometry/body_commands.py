@@ -1,22 +1,21 @@
-"""The commands ``allometry map``, ``fit`` and ``evaluate``: what they read, print and write."""
+"""The commands that make bodies, ``allometry map`` and ``sample``: what they read, print and write."""
 
 from __future__ import annotations
 
 import argparse
-import math
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from allometry.arguments import in_flags, kilogram_range, kilograms, measured
 from pbpk.command import Parser, output, seed, whole
 
 if TYPE_CHECKING:
     from pbpk.physiology import Cohort, Physiology
 
 MODELS: tuple[str, ...] = ("neural", "hierarchical", "power", "fixed")
-_OTHER_UNIT = (
-    200.0  # [ours] times the reference body of the species: grams, and neither a giant nor a newborn
-)
+_OTHER_UNIT = 200.0  # [ours] times the species' reference body: grams, and neither a giant nor a newborn
 
 
 def add_map(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -31,9 +30,9 @@ def add_map(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "target", metavar="TO", help="the species asked for, or any other with --BW and --clade"
     )
-    parser.add_argument("--BW", type=float, metavar="KG", help="its body weight (its reference body's)")
+    parser.add_argument("--BW", type=kilograms, metavar="KG", help="its body weight (its reference body's)")
     parser.add_argument(
-        "--adult", type=float, metavar="KG", help="the adult weight of the species, where BW is a child's"
+        "--adult", type=kilograms, metavar="KG", help="the adult weight of the species, where BW is a child's"
     )
     parser.add_argument(
         "--clade", metavar="ORDER[,FAMILY[,GENUS]]", help="where another species stands: Rodentia,Caviidae"
@@ -49,6 +48,7 @@ def add_map(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--given",
+        type=measured,
         metavar="NAME=VALUE,...",
         help="what is measured of the target: M_brain=1.4,CO=390 in kg, L/h, 1 (BMR in mL O2/h)",
     )
@@ -59,7 +59,7 @@ def add_map(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "-o", "--output", type=output, metavar="FILE", help="write the cohort, .csv or .parquet"
     )
-    parser.set_defaults(action=_map)
+    parser.set_defaults(action=in_flags(_map))
 
 
 def _map(arguments: argparse.Namespace) -> int:
@@ -99,8 +99,7 @@ def _check_target(arguments: argparse.Namespace) -> None:
             f"{arguments.target!r}.{hint} For another species add --BW KG --clade ORDER,FAMILY."
         )
     BW, own = arguments.BW, reference_body(arguments.target).BW.item()
-    usual = BW is None or not math.isfinite(BW) or BW <= 0
-    if not usual and not own / _OTHER_UNIT <= BW <= own * _OTHER_UNIT:
+    if BW is not None and not own / _OTHER_UNIT <= BW <= own * _OTHER_UNIT:
         raise ValueError(
             f"BW must be in kg and within a factor {_OTHER_UNIT:g} of the reference {arguments.target} of "
             f"{own:g} kg, but is {BW:g}. Check its unit."
@@ -111,11 +110,10 @@ def _carried(source: Physiology, arguments: argparse.Namespace) -> tuple[Cohort,
     """Returns the cohort, and by which factor each quantity may be off in two thirds of species."""
     from allometry.species import QUANTITIES
 
-    given = parse_given(arguments.given)
     if arguments.model in ("power", "fixed"):
         from allometry.power import law_for, map
 
-        options = {"--given": given, "--samples": arguments.samples, "--adult": arguments.adult}
+        options = {"--given": arguments.given, "--samples": arguments.samples, "--adult": arguments.adult}
         for option, value in (options | {"--clade": arguments.clade}).items():
             if value:
                 raise ValueError(
@@ -130,7 +128,7 @@ def _carried(source: Physiology, arguments: argparse.Namespace) -> tuple[Cohort,
 
     clade = None if arguments.clade is None else Taxon.parse(arguments.clade)
     model = NeuralAllometry.load()
-    request = {"adult": arguments.adult, "clade": clade, "given": given, "model": arguments.model}
+    request = {"adult": arguments.adult, "clade": clade, "given": arguments.given, "model": arguments.model}
     cohort = model.map(
         source,
         arguments.target,
@@ -142,26 +140,6 @@ def _carried(source: Physiology, arguments: argparse.Namespace) -> tuple[Cohort,
     BW = cohort.physiology.BW[0].item()
     normal = model.predict(arguments.target, BW, **request)
     return cohort, dict(zip(QUANTITIES, normal.sd.exp().tolist(), strict=False))
-
-
-def parse_given(text: str | None) -> dict[str, float]:
-    """Reads ``"M_brain=1.4,CO=390"``.
-
-    >>> parse_given("M_brain=1.4, CO=390")
-    {'M_brain': 1.4, 'CO': 390.0}
-    """
-    found: dict[str, float] = {}
-    for part in (text or "").split(",") if text else []:
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        try:
-            found[name] = float(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ValueError(
-                f"given must read NAME=VALUE,NAME=VALUE, but has {part.strip()!r}. Write M_brain=1.4,CO=390."
-            )
-    return found
 
 
 def _table(source: Physiology, cohort: Cohort, factor: Mapping[str, float]) -> list[str]:
@@ -206,105 +184,50 @@ def _cells(row: Sequence[float] | None) -> str:
     return f"{carried:9.3g}{became:10.3g}{spread:8}{own}"
 
 
-def add_fit(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Adds ``allometry fit``."""
+def add_sample(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Adds ``allometry sample``."""
     parser = commands.add_parser(
-        "fit",
-        help="train the weights of the neural model",
-        description="Learns the mammals' laws, the hierarchical model and the networks of every fold, and "
-        "writes the weights (safetensors) with their card (JSON) beside them.",
+        "sample",
+        help="draw animals that differ as individual animals do",
+        description="Draws a cohort of mice, rats, rabbits, monkeys, dogs or pigs with the spreads and the "
+        "correlations of individual animals, and writes it as a cohort file.",
     )
-    _add_data(parser)
-    parser.add_argument("--members", type=whole(1, 1000), default=5, metavar="N", help="networks a fold (5)")
+    parser.add_argument("species", metavar="SPECIES", help="mouse, rat, rabbit, monkey, dog or pig")
+    parser.add_argument("-n", type=whole(1, 1_000_000), default=100, metavar="N", help="how many (100)")
     parser.add_argument(
-        "--steps", type=whole(1, 100_000), default=60, metavar="N", help="of the optimiser (60)"
+        "--BW",
+        type=kilogram_range,
+        metavar="LOW:HIGH",
+        help="range of body weights [kg] (the spread of a strain)",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of the first weights (0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the draws (0)")
     parser.add_argument(
-        "-o", "--output", type=output, metavar="FILE", default="neural.safetensors", help="neural.safetensors"
+        "-o", "--output", type=output, required=True, metavar="FILE", help="the cohort, .csv or .parquet"
     )
-    parser.set_defaults(action=_fit)
+    parser.set_defaults(action=in_flags(_sample))
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", metavar="FOLDER", help="the folder of third-party data with comparative/ (VPOP_DATA)"
-    )
-
-
-def _folder(arguments: argparse.Namespace) -> str | None:
-    import os
+def _sample(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    folder = arguments.data or os.environ.get("VPOP_DATA") or None
-    if folder is not None and not (Path(folder) / "comparative").is_dir():
-        raise ValueError(
-            f"data must be a folder that holds comparative/, but {folder} does not. "
-            "Check --data or VPOP_DATA."
-        )
-    return folder
+    import torch
 
-
-def _fit(arguments: argparse.Namespace) -> int:
-    import time
-    from pathlib import Path
-
+    from allometry.cohorts import sample
     from pbpk.checks import choose
     from pbpk.files import check_writable
+    from pbpk.io import save_cohort
+    from pbpk.table import SUFFIXES
 
-    folder = _folder(arguments)
-    if folder is None:
-        raise ValueError("data must name the folder of third-party data, but is not set. Add --data FOLDER.")
-    choose("the file's suffix", Path(arguments.output).suffix.lower(), (".safetensors",))
+    choose("the file's suffix", Path(arguments.output).suffix.lower(), SUFFIXES)
     check_writable(arguments.output)
-    from allometry.neural import NeuralAllometry
-
-    start = time.process_time()
-    model = NeuralAllometry(members=arguments.members, steps=arguments.steps, seed=arguments.seed).fit(folder)
-    model.save(arguments.output)
-    spent = time.process_time() - start
-    print(f"{arguments.output}: {len(model.folds)} folds x {model.members} networks, {spent:.0f} CPU-s")
-    return 0
-
-
-def add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Adds ``allometry evaluate``."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="score every model on species that it has not seen",
-        description="Leaves each species out, all its strains together, and foretells its organ masses, "
-        "flows and rates; prints the scores, and writes a page, the predictions and the numbers.",
-    )
-    _add_data(parser)
-    parser.add_argument(
-        "--seeds",
-        type=whole(0, 100),
-        default=0,
-        metavar="N",
-        help="train anew N times, with messages and without (0: score the shipped weights)",
-    )
-    parser.add_argument(
-        "--draws", type=whole(1, 1_000_000), default=4000, metavar="N", help="of the species bootstrap (4000)"
-    )
-    parser.add_argument(
-        "-o", "--output", type=output, metavar="DIR", help="write report.html, predictions.csv, scores.json"
-    )
-    parser.set_defaults(action=_evaluate)
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from pbpk.files import check_folder
-
-    folder = _folder(arguments)
-    if arguments.output:
-        check_folder(arguments.output)
-    from allometry.evaluate import evaluate
-
-    result = evaluate(folder, seeds=arguments.seeds, draws=arguments.draws)
-    print(result.text())
-    if arguments.output:
-        from allometry.evaluate_report import write
-
-        write(result, arguments.output)
-        print(f"written: {arguments.output}/report.html, predictions.csv, scores.json")
+    generator = torch.Generator().manual_seed(arguments.seed)
+    cohort = sample(arguments.species, arguments.n, arguments.BW, generator)
+    cohort = dataclasses.replace(cohort, provenance={**cohort.provenance, "seed": arguments.seed})
+    save_cohort(cohort, arguments.output)
+    body = cohort.physiology
+    print(f"{len(cohort)} {arguments.species}: {arguments.output}")
+    print(f"{'':12}{'median':>10}{'P5':>10}{'P95':>10}")
+    for name, values in (("BW [kg]", body.BW), ("liver [kg]", body.mass("liver")), ("CO [L/h]", body.CO)):
+        low, middle, high = values.quantile(values.new_tensor([0.05, 0.5, 0.95])).tolist()
+        print(f"{name:12}{middle:10.3g}{low:10.3g}{high:10.3g}")
     return 0

@@ -6,8 +6,9 @@ The sum runs over the superorder, order, family and genus of species :math:`s`; 
 \sigma_l^2)`, :math:`v_l \sim N(0, \tau_l^2)`, a species' own :math:`g \sim N(0, \sigma^2)`, the noise of a
 median of :math:`n` values :math:`N(0, s^2 / n)`. That is a Gaussian process whose kernel counts the taxa
 that two species share. The variances are found by maximum posterior probability, the rest is exact; what is
-learnt is the normal distribution of :math:`(a, b, u, v)`, and that is all that the weights keep: no
-species' value is in them.
+learnt is the normal distribution of :math:`(a, b, u, v)`, and the weights keep no more: the law and the
+effects of superorders, orders and families. The table of species is not in them, though the effect of a
+family of which one species was measured comes close to that species' value.
 """
 
 from __future__ import annotations

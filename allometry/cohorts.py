@@ -27,13 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from allometry.drugs import ANIMALS
 from allometry.power import version
-from pbpk.bodies import SPECIES, reference_body
+from pbpk.bodies import reference_body
 from pbpk.checks import choose
 from pbpk.organs import ORGANS, PERFUSED, indices
 from pbpk.physiology import FEMALE, MALE, Cohort, Physiology
 
-ANIMALS: tuple[str, ...] = tuple(name for name in SPECIES if name != "human")
 CLOSING: tuple[str, ...] = ("muscle", "rest")
 """The organs that close the masses, in the proportion of the reference body."""
 
@@ -109,7 +109,7 @@ def sample(
     """Draws animals of a species, half of them male.
 
     Arguments:
-        species: One of :data:`ANIMALS`.
+        species: One of :data:`allometry.drugs.ANIMALS`.
         n: How many.
         BW: The range of body weights [kg], uniform in the logarithm; or the n weights with shape (n,); None
             is about the reference body's with the spread within a strain.
@@ -162,10 +162,11 @@ def _weights(
         return own * torch.exp(spread.terms["BW"].sd * _normal(generator, n))
     given = torch.as_tensor(BW, dtype=torch.float64)
     low, high = own.item() / _LARGEST_CHANGE, own.item() * _LARGEST_CHANGE
-    if not bool(((given >= low) & (given <= high)).all()):
+    outside = given[~((given >= low) & (given <= high))]
+    if len(outside):
         raise ValueError(
             f"BW must lie between {low:.4g} and {high:.4g} kg for a {species}, whose reference weighs "
-            f"{own.item():.4g} kg, but is {', '.join(f'{x:g}' for x in given.reshape(-1)[:2].tolist())}."
+            f"{own.item():.4g} kg, but is {outside[0].item():g}. Check its unit."
         )
     if isinstance(BW, Tensor):
         if given.shape != (n,):
@@ -173,7 +174,8 @@ def _weights(
         return given
     if len(given) != 2 or given[0] > given[1]:
         raise ValueError(
-            f"BW must be a range LOW:HIGH in kg, but is {', '.join(f'{x:g}' for x in given.tolist())}."
+            f"BW must be a range LOW:HIGH in kg, the lighter first, but is "
+            f"{', '.join(f'{x:g}' for x in given.tolist())}. Turn it round."
         )
     share = torch.rand(n, dtype=torch.float64, generator=generator)
     return torch.exp(torch.lerp(given[0].log(), given[1].log(), share)).clamp(given[0], given[1])

@@ -9,8 +9,10 @@ haematocrit at its body weight. ``rest``, which only closes, is not scored.
 - The ratio to the free power law is paired, :math:`\exp(\overline{|e|} - \overline{|e_{power}|})`; its 95 %
   interval resamples species, all of a species' quantities together.
 - A 90 % interval is :math:`\mu \pm 1.645 \sqrt{\sigma^2 + s^2}`, with the sources' own noise :math:`s`.
-- *Few-shot*: three quantities of the target are told; only the others are scored, against the same quantities
-  by the power law.
+- *Chance*: how often the intervals of every species would hold 85 to 95 %, were the model exactly right. A
+  species has some 33 quantities that are related: the model's joint distribution is drawn from.
+- *Few-shot*: three quantities of the target are told (:mod:`allometry.few_shot`); the others are scored,
+  against the same quantities by the power law.
 - The floor is what a perfect model would score against a consensus with noise s: :math:`\overline{s
   \sqrt{2/\pi}}`.
 """
@@ -19,48 +21,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from allometry.baselines import Z90, Score, power_scores
 from allometry.clade import leave_one_out
 from allometry.consensus import Consensus, consensus
+from allometry.few_shot import WAYS, FewShot, few_shot
 from allometry.hierarchical import Normal
 from allometry.mammals import Mammals, load_mammals
 from allometry.neural import NeuralAllometry
-from allometry.power import fixed_exponents
 from allometry.species import QUANTITIES, decode
 from allometry.taxonomy import TAXA
 from pbpk.physiology import Physiology
 
-Z90 = 1.6448536269514722
-FEW: dict[str, tuple[str, ...]] = {
-    "brain, liver, cardiac output": ("M_brain", "M_liver", "CO"),
-    "what the model is least sure of": (),
-}
-_KNOWN_SD = 0.05  # of ln of a quantity that is told [ours]
-_BALANCE_BW = (0.01, 0.1, 1.0, 10.0, 100.0, 500.0)  # kg
+_BALANCE_BW = (0.01, 1.0, 500.0)  # kg
 _HEADS = ("brain", "BMR")
-
-
-@dataclass(frozen=True)
-class Score:
-    """The errors of one model.
-
-    Attributes:
-        model: Its name.
-        seed: Of its training; -1 where nothing is random.
-        mean: The logarithms foretold, with shape (s, q).
-        sd: Their standard deviation, with shape (s, q); NaN where the model gives none.
-    """
-
-    model: str
-    seed: int
-    mean: Tensor
-    sd: Tensor
+_ASKED = (0.85, 0.95)  # between which the share inside 90 % intervals should lie, of each species
 
 
 @dataclass(frozen=True)
@@ -70,8 +51,8 @@ class Evaluation:
     Attributes:
         known: The consensus.
         scores: Of each model and seed.
-        few: Of each way to choose three quantities, which were told of each species, and the errors of the
-            neural model with them, shape (s, q); NaN where not scored.
+        few: What the neural model makes of three quantities told, by the way they are chosen.
+        chance: How often every species' 90 % intervals would hold 85 to 95 %, were the model exactly right.
         mammals: By head, the number of species, AAFE of the power law and of the clade model, coverage.
         balance: The largest relative error of a sum of masses, and of flows.
         draws: Of the bootstrap.
@@ -79,7 +60,8 @@ class Evaluation:
 
     known: Consensus
     scores: tuple[Score, ...]
-    few: Mapping[str, tuple[list[tuple[str, ...]], Tensor]]
+    few: Mapping[str, FewShot]
+    chance: float
     mammals: Mapping[str, tuple[int, float, float, float]]
     balance: tuple[float, float]
     draws: int
@@ -122,23 +104,24 @@ class Evaluation:
                         "sources": int(self.known.count[i, j]),
                     }
                 )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows).astype({"seed": "Int64"})
 
     def few_shot(self) -> list[dict[str, object]]:
         """Returns the scores of the few-shot ways."""
         base = self.error(self.of("free power law")[0])
         free = self.error(self.of("graph")[0])
         rows: list[dict[str, object]] = []
-        for way, (told, error) in self.few.items():
-            rest = torch.isfinite(error)
-            error = error.nan_to_num()
+        for way, found in self.few.items():
+            rest = torch.isfinite(found.error)
+            error = found.error.nan_to_num()
             low, high = _bootstrap(error, base, rest, self.draws)
             rows.append(
                 {
                     "told": way,
-                    "of each": [list(names) for names in told],
+                    "of each": [list(names) for names in found.told],
                     "AAFE of the others": _mean(error, rest),
                     "the same, nothing told": _mean(free, rest),
+                    "expected change": found.expected,
                     "ratio to power": _mean(error, rest) / _mean(base, rest),
                     "low": low,
                     "high": high,
@@ -159,13 +142,10 @@ class Evaluation:
 
     def text(self) -> str:
         """Returns the scores as a table for a terminal."""
-        shown = self.table.drop(columns=["seed"]) if (self.table.seed < 1).all() else self.table
-        ninety = [name for name in shown if name.endswith(" 90")]
-        covered = shown.drop(columns=["AAFE", "ratio", "low", "high", "clean", *self.known.species])
-        covered = covered.rename(columns=lambda name: name.removesuffix(" 90"))
+        accuracy, covered = self.tables()
         lines = ["ratio to the free power law, its 95 % interval over species, and by species held out"]
-        lines += [_plain(shown.drop(columns=ninety)), "", "share inside the 90 % interval"]
-        lines += [_plain(covered.dropna()), ""]
+        lines += [_plain(accuracy), "", "share inside the 90 % interval", _plain(covered)]
+        lines += [f"(were the graph exactly right, all seven in 85-95 %: {self.chance:.1%} of the time)", ""]
         for row in self.few_shot():
             lines.append(
                 f"three told ({row['told']}): ratio to power {row['ratio to power']:.3f} "
@@ -180,6 +160,16 @@ class Evaluation:
         lines.append(f"largest error of a sum: masses {self.balance[0]:.1e}, flows {self.balance[1]:.1e}")
         return "\n".join(lines)
 
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Returns the scores, and the shares inside the 90 % intervals, as they are shown."""
+        shown = self.table
+        if shown.seed.nunique() < 2:  # networks of one seed: it tells nothing
+            shown = shown.drop(columns="seed")
+        ninety = [name for name in shown if name.endswith(" 90")]
+        own = [name for name in ("model", "seed") if name in shown]
+        covered = shown[[*own, *ninety]].dropna(subset=ninety)
+        return shown.drop(columns=ninety), covered.rename(columns=lambda name: name.removesuffix(" 90"))
+
     def numbers(self) -> dict[str, object]:
         """Returns every score, for a JSON file."""
         return {
@@ -189,6 +179,7 @@ class Evaluation:
             "models": [_without_nan(row) for row in self.table.to_dict("records")],
             "ablation": self.ablation(),
             "few_shot": self.few_shot(),
+            "chance that every species has 85 to 95 % inside": self.chance,
             "floor": self.floor(),
             "mammals": {
                 head: dict(zip(("species", "AAFE power", "AAFE", "coverage90"), row, strict=True))
@@ -225,104 +216,32 @@ def evaluate(folder: str | os.PathLike[str] | None = None, seeds: int = 0, draws
         for name, connected in (("graph", True), ("MLP", False)):
             model = NeuralAllometry(shipped.members, shipped.steps, connected, seed)
             models[name, seed] = model.fit(folds=list(shipped.folds.values()))
-    scores = [*power_scores(known), _score("hierarchical", -1, known, _foretell(shipped, "hierarchical"))]
-    scores += [
-        _score(name, seed, known, _foretell(model, "neural")) for (name, seed), model in models.items()
-    ]
-    few = {way: _few(known, shipped, names) for way, names in FEW.items()}
+    plain = _closed(known, _foretell(known, shipped, "hierarchical"))
+    scores = [*power_scores(known), _score("hierarchical", None, known, plain)]
+    foretold = {which: _foretell(known, model, "neural") for which, model in models.items()}
+    scores += [_score(*which, known, _closed(known, normals)) for which, normals in foretold.items()]
+    own = foretold["graph", 0]
+    few = {way: few_shot(known, own, names) for way, names in WAYS.items()}
+    luck = chance(known, _closed(known, own), draws)
     mammals = {} if folder is None else {h: _mammals(load_mammals(folder)[h]) for h in _HEADS}
-    return Evaluation(known, tuple(scores), few, mammals, balance(shipped), draws)
+    return Evaluation(known, tuple(scores), few, luck, mammals, balance(shipped), draws)
 
 
-def power_scores(known: Consensus) -> list[Score]:
-    """Scores the laws without a prior: nearest species, fixed and free exponents."""
-
-    def free(fold: Consensus, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _line(fold, x, None)
-
-    def fixed(fold: Consensus, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _line(fold, x, fixed_exponents())
-
-    def switch(fold: Consensus, x: Tensor) -> tuple[Tensor, Tensor]:
-        near = (fold.x - x).abs().unsqueeze(-1).where(torch.isfinite(fold.sd), torch.inf).argmin(0)
-        at = torch.arange(len(QUANTITIES))
-        mean = fold.y[near, at] + fixed_exponents() * (x - fold.x[near])
-        return mean, torch.full_like(mean, torch.nan)
-
-    laws = {"nearest species": switch, "fixed exponents": fixed, "free power law": free}
-    return [_power_score(known, name, law) for name, law in laws.items()]
+def _foretell(known: Consensus, model: NeuralAllometry, kind: str) -> list[Normal]:
+    """Returns what a model says of each species without having seen it, before the sums."""
+    each = zip(known.species, known.x.exp().tolist(), strict=True)
+    return [model.predict(name, BW, model=kind, closing=False) for name, BW in each]
 
 
-def _power_score(
-    known: Consensus, name: str, law: Callable[[Consensus, Tensor], tuple[Tensor, Tensor]]
-) -> Score:
-    every = range(len(known.x))
-    pairs = [law(known[[j for j in every if j != i]], known.x[i]) for i in every]
-    return Score(name, -1, torch.stack([mean for mean, _ in pairs]), torch.stack([sd for _, sd in pairs]))
+def _closed(known: Consensus, normals: Sequence[Normal]) -> list[Normal]:
+    return [normal.closed(x) for normal, x in zip(normals, known.x.tolist(), strict=True)]
 
 
-def _line(fold: Consensus, x: Tensor, exponent: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Returns the least-squares line of each quantity at x, and the deviation of a new species from it."""
-    w = torch.isfinite(fold.sd).double()
-    n = w.sum(0)
-    mean_x, mean_y = (w * fold.x.unsqueeze(-1)).sum(0) / n, (w * fold.y).sum(0) / n
-    dx, dy = w * (fold.x.unsqueeze(-1) - mean_x), w * (fold.y - mean_y)
-    spread = (dx**2).sum(0)
-    b = (dx * dy).sum(0) / spread if exponent is None else exponent
-    free = n - (2 if exponent is None else 1)
-    variance = ((dy - b * dx) ** 2).sum(0) / free
-    more = 1.0 + 1.0 / n + (0.0 if exponent is not None else (x - mean_x) ** 2 / spread)
-    student = torch.tensor([_T90[int(k)] for k in free]) / Z90
-    return mean_y + b * (x - mean_x), student * (variance * more).sqrt()
-
-
-_T90 = {3: 2.3534, 4: 2.1318, 5: 2.0150, 6: 1.9432}  # Student's t at 95 %, one-sided: standard tables
-
-
-def _foretell(model: NeuralAllometry, kind: str) -> Callable[[str, float], Normal]:
-    return lambda name, BW: model.predict(name, BW, model=kind)
-
-
-def _score(name: str, seed: int, known: Consensus, foretell: Callable[[str, float], Normal]) -> Score:
-    normals = [foretell(s, x.exp().item()) for s, x in zip(known.species, known.x, strict=True)]
+def _score(name: str, seed: int | None, known: Consensus, normals: Sequence[Normal]) -> Score:
     q = len(QUANTITIES)
     mean, sd = (torch.stack([getattr(normal, part)[:q] for normal in normals]) for part in ("mean", "sd"))
     # the power laws' spread holds the sources' noise already; here it is added where the score is taken
     return Score(name, seed, mean, (sd**2 + known.sd.nan_to_num(posinf=0.0) ** 2).sqrt())
-
-
-def _few(
-    known: Consensus, model: NeuralAllometry, names: tuple[str, ...]
-) -> tuple[list[tuple[str, ...]], Tensor]:
-    """Returns what is told of each species, and the absolute errors of what is not; NaN where not scored."""
-    told, errors = [], torch.full(known.y.shape, torch.nan, dtype=torch.float64)
-    for i, (species, x) in enumerate(zip(known.species, known.x.tolist(), strict=True)):
-        open_ = model.predict(species, math.exp(x), closing=False)
-        own = names or _least_sure(open_, known.scored[i])
-        at = {name: QUANTITIES.index(name) for name in own}
-        normal = open_.given({n: (known.y[i, j].item(), _KNOWN_SD) for n, j in at.items()}).closed(x)
-        error = (normal.mean[: len(QUANTITIES)] - known.y[i]).abs()
-        rest = known.scored[i].clone()
-        rest[list(at.values())] = False
-        errors[i, rest] = error[rest]
-        told.append(own)
-    return told, errors
-
-
-def _least_sure(normal: Normal, scored: Tensor, count: int = 3) -> tuple[str, ...]:
-    """Chooses, one after the other, what would lower the summed deviations most; it looks at no value."""
-    chosen: list[str] = []
-    for _ in range(count):
-        left = [QUANTITIES[j] for j in scored.nonzero().squeeze(-1).tolist() if QUANTITIES[j] not in chosen]
-
-        def after(name: str, normal: Normal = normal) -> float:
-            told = normal.given({name: (normal.mean[QUANTITIES.index(name)].item(), _KNOWN_SD)})
-            return told.sd[: len(QUANTITIES)][scored].sum().item()
-
-        best = min(left, key=after)
-        normal = normal.given({best: (normal.mean[QUANTITIES.index(best)].item(), _KNOWN_SD)})
-        chosen.append(best)
-    return tuple(chosen)
 
 
 def _mammals(table: Mammals) -> tuple[int, float, float, float]:
@@ -332,6 +251,20 @@ def _mammals(table: Mammals) -> tuple[int, float, float, float]:
     line = (table.y - hat @ table.y) / (1.0 - hat.diagonal())
     inside = ((error / sd).abs() < Z90).double().mean().item()
     return len(table), line.abs().mean().exp().item(), error.abs().mean().exp().item(), inside
+
+
+def chance(known: Consensus, normals: Sequence[Normal], draws: int) -> float:
+    """Returns how often 85 to 95 % lie inside the 90 % intervals in every species, were these all right."""
+    generator = torch.Generator().manual_seed(3)
+    inside = torch.ones(draws, dtype=torch.bool)
+    for i, normal in enumerate(normals):
+        at = known.scored[i].nonzero().squeeze(-1)
+        cov = normal.cov[at][:, at] + torch.diag(known.sd[i, at] ** 2)
+        standard = torch.randn(draws, len(at), generator=generator, dtype=cov.dtype)
+        z = standard @ torch.linalg.cholesky(cov).T / cov.diagonal().sqrt()
+        share = (z.abs() < Z90).double().mean(-1)
+        inside &= (share >= _ASKED[0]) & (share <= _ASKED[1])
+    return inside.double().mean().item()
 
 
 def balance(model: NeuralAllometry) -> tuple[float, float]:
@@ -348,11 +281,11 @@ def balance(model: NeuralAllometry) -> tuple[float, float]:
 
 def _without_nan(row: Mapping[Hashable, object]) -> dict[str, object]:
     """Returns a row with null for NaN, which JSON does not know."""
-    return {str(name): None if value != value else value for name, value in row.items()}
+    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
 
 
 def _plain(frame: pd.DataFrame) -> str:
-    return frame.to_string(index=False, float_format=lambda value: f"{value:.3f}")
+    return frame.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="")
 
 
 def _mean(error: Tensor, scored: Tensor) -> float:
@@ -393,4 +326,4 @@ def _table(result: Evaluation) -> pd.DataFrame:
             has = not torch.isnan(score.sd[i]).any()
             row[f"{name} 90"] = inside[i][scored[i]].mean().item() if has else math.nan
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"seed": "Int64"})

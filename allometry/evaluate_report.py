@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from allometry.evaluate import Z90, Evaluation, Score
+from allometry.baselines import Z90, Score
+from allometry.evaluate import Evaluation
 from allometry.species import QUANTITIES
 from pbpk import report
 from pbpk.files import write_folder
@@ -44,9 +45,7 @@ def page(result: Evaluation) -> str:
     """Returns the page as HTML."""
     best = result.of("graph")[0]
     row = result.table[result.table.model == "graph"].iloc[0]
-    models = result.table.drop(columns=[name for name in result.table if name.endswith(" 90")])
-    covered = result.table[["model", "seed", *(name for name in result.table if name.endswith(" 90"))]]
-    covered = covered.dropna().rename(columns=lambda name: name.removesuffix(" 90"))
+    accuracy, covered = result.tables()
     floor = result.floor()
     return report.render(
         "held_out.html",
@@ -61,8 +60,9 @@ def page(result: Evaluation) -> str:
         ],
         floor=f"{floor['AAFE']:.2f}",
         floor_ratio=f"{floor['ratio to power']:.2f}",
-        models=report.table(models),
+        models=report.table(accuracy),
         covered=report.table(covered),
+        chance=f"{100 * result.chance:.0f} %",
         ablation=report.table(pd.DataFrame(result.ablation())) if result.ablation() else "",
         few=report.table(_few_table(result)),
         mammals=report.table(_mammals_table(result)) if result.mammals else "",
@@ -112,7 +112,9 @@ def _lines(result: Evaluation, best: Score) -> Any:
             BW * 1.12, mean.exp(), yerr=torch.stack([low, high]).numpy(), fmt="o", ms=4, lw=1, color=_BLUE
         )
         ax.plot(BW[known], y[known].exp(), "D", ms=4.5, color=_RED)
-        ax.set(xscale="log", yscale="log", title=f"{name}, exponent {slope[1].item():.2f}")
+        ax.set(xscale="log", yscale="log")
+        ax.set_title(f"exponent {slope[1].item():.2f}", fontsize=9)
+        ax.set_ylabel(f"{name} [{'kg' if name.startswith('M_') else 'L/h'}]", fontsize=9)
         ax.tick_params(labelsize=8)
     for ax in axes[-1]:
         ax.set_xlabel("BW [kg]")

@@ -47,7 +47,7 @@ LEVELS: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
 """The coverages of which an interval can be asked for."""
 
 QUANTITIES: tuple[str, ...] = ("CL", "Vss", "t_half")
-_WEIGHTS = Path(__file__).parent / "data" / "human_pk.json"
+WEIGHTS = Path(__file__).parent / "data" / "human_pk.json"
 _COLUMNS = {"CL": (), "Vss": (("fu", "human"),)}  # beside the quantity itself in SPECIES and human
 _HUMAN = len(SPECIES)  # the position of the human's column
 _CORRELATION = 0.8  # between species in the prior, of weight 2 rows; see experiments/drug_scaling.py
@@ -128,7 +128,7 @@ class Extrapolation:
         >>> Extrapolation.load().laws["CL"].mean.shape
         (4,)
         """
-        stored = json.loads(Path(path or _WEIGHTS).read_text(encoding="utf-8"))
+        stored = json.loads(Path(path or WEIGHTS).read_text(encoding="utf-8"))
         laws = {
             name: Student(np.array(law["mean"]), np.array(law["scale"]), law["dof"])
             for name, law in stored["laws"].items()
@@ -155,7 +155,7 @@ def fit(drugs: Drugs, seed: int = 0, origin: Mapping[str, Any] | None = None) ->
         m: {q: [] for q in QUANTITIES} for m in METHODS
     }
     for train, test in folds(len(drugs), _FOLDS, seed):
-        apart = Extrapolation(_laws(drugs.take(train)), {}, {}, {})
+        apart = Extrapolation(laws_of(drugs.take(train)), {}, {}, {})
         part = drugs.take(test)
         for method in METHODS:
             for quantity in QUANTITIES:
@@ -171,7 +171,7 @@ def fit(drugs: Drugs, seed: int = 0, origin: Mapping[str, Any] | None = None) ->
         for (quantity, species), values in drugs.values.items()
         if quantity in ("CL", "Vss") and species in SPECIES
     }
-    return Extrapolation(_laws(drugs), quantiles, seen, origin or {})
+    return Extrapolation(laws_of(drugs), quantiles, seen, origin or {})
 
 
 def observed(drugs: Drugs, quantity: str) -> Array:
@@ -196,7 +196,8 @@ def _rows(drugs: Drugs, quantity: str) -> Array:
     return np.log(np.concatenate(columns, 1))
 
 
-def _laws(drugs: Drugs) -> dict[str, Student]:
+def laws_of(drugs: Drugs) -> dict[str, Student]:
+    """Learns the distribution of CL and of Vss in the species and in humans."""
     laws = {}
     for quantity in _COLUMNS:
         rows = _rows(drugs, quantity)
@@ -318,7 +319,8 @@ def _known(drugs: Drugs) -> Iterator[tuple[int, set]]:
 
 
 def _note(drugs: Drugs, i: int, known: set, method: str, model: Extrapolation) -> str:
-    notes = []
+    notes: list[str] = []
+    alone: dict[str, list[str]] = {}
     read = SPECIES if method == "learned" else ANIMALS
     for quantity in ("CL", "Vss"):
         if method in ("fcim", "liver-flow") and quantity == "Vss":
@@ -328,11 +330,14 @@ def _note(drugs: Drugs, i: int, known: set, method: str, model: Extrapolation) -
         if not found:
             notes.append(f"no {quantity} of {listed}")
         elif len(found) == 1:
-            notes.append(f"{quantity} rests on {found[0]} alone: a wider interval")
+            alone.setdefault(found[0], []).append(quantity)
         for species in found:
             low, high = model.seen.get(f"{species}_{quantity}", (0.0, math.inf))
             if not low <= drugs.column(quantity, species)[i] <= high:
                 notes.append(f"{species} {quantity} lies outside the {low:.3g} to {high:.3g} seen")
+    for species, resting in alone.items():
+        verb = "rests" if len(resting) == 1 else "rest"
+        notes.insert(0, f"{' and '.join(resting)} {verb} on {species} alone: a wider interval")
     unread = sorted(species for _, species in known if species not in read)
     if unread:
         notes.append(f"{', '.join(unread)} not read by this method")

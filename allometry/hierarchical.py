@@ -48,7 +48,9 @@ _DRIVEN = {
     "CO": ("BMR", 0.3),
     **{head: (head, 1.0) for head in HEADS[1:]},
 }
+_WHOLE = torch.tensor([_DRIVEN.get(n, ("", 0.0))[1] == 1.0 for n in NAMES])  # have no law of their own
 _BRAIN_SD = 0.15  # of ln M_brain: laboratory strains against wild species [ours]
+_DRIVEN_SD = torch.tensor([_BRAIN_SD * (n == "M_brain") for n in NAMES], dtype=torch.float64)
 _SIGMA = (-0.9, -0.8, -1.2, -2.8)  # ln of the deviation of each kind before any data [ours]
 _SIGMA_SD, _SIGMA_OWN_SD = 0.7, 0.3  # of ln sigma: of a kind, of a quantity within its kind [ours]
 _TAU, _TAU_SD = -2.5, 0.5  # ln tau: exponents differ by 0.08 [ours]
@@ -238,25 +240,15 @@ def prior(
     s, p = len(x), len(NAMES)
     dx = x - centre.unsqueeze(-1)  # (*, s)
     batch = dx.shape[:-1]
-    whole = torch.tensor(
-        [n in _DRIVEN and _DRIVEN[n][1] == 1.0 for n in NAMES]
-    )  # these have no law of their own
-    beta = torch.cat([fixed_exponents(), torch.zeros(p - len(QUANTITIES), dtype=x.dtype)]).masked_fill(
-        whole, 0.0
-    )
-    mean = dx.unsqueeze(-1) * beta
+    beta = torch.cat([fixed_exponents(), torch.zeros(p - len(QUANTITIES), dtype=x.dtype)])
+    mean = dx.unsqueeze(-1) * beta.masked_fill(_WHOLE, 0.0)
     level = torch.cat([same_taxon(taxa)[:3], torch.eye(s).unsqueeze(0)]).to(x)
     kinship = torch.einsum("...l,lij->...ij", hyper.level, level)
-    sigma = hyper.sigma.masked_fill(whole, 0.0)
-    sigma = sigma + (sigma == 0.0) * torch.tensor(
-        [_BRAIN_SD * (n == "M_brain") for n in NAMES], dtype=x.dtype
-    )
+    sigma = torch.where(_WHOLE, _DRIVEN_SD, hyper.sigma)
     residual = sigma.unsqueeze(-1) * _correlation(hyper.share) * sigma.unsqueeze(-2)
     cov = torch.einsum("...ij,...qr->...iqjr", kinship, residual)
-    law = (
-        _FLAT
-        + hyper.tau.unsqueeze(-2).unsqueeze(-2) ** 2 * (dx.unsqueeze(-1) * dx.unsqueeze(-2)).unsqueeze(-1)
-    ) * ~whole
+    slopes = hyper.tau.unsqueeze(-2).unsqueeze(-2) ** 2
+    law = (_FLAT + slopes * (dx.unsqueeze(-1) * dx.unsqueeze(-2)).unsqueeze(-1)) * ~_WHOLE
     cov = cov + torch.einsum("...ijq,qr->...iqjr", law, torch.eye(p, dtype=x.dtype))
     drivers, drift = _drivers(x, taxa, clades)
     mean = (mean + drift).reshape(*batch, s * p)
@@ -268,9 +260,8 @@ def _drivers(x: Tensor, taxa: Sequence[Taxon], clades: Mapping[str, Clades]) -> 
     s, p = len(x), len(NAMES)
     cov, mean = x.new_zeros(s, p, s, p), x.new_zeros(s, p)
     for head, law in clades.items():
-        load = x.new_tensor(
-            [_DRIVEN.get(n, ("", 0.0))[1] * (_DRIVEN.get(n, ("",))[0] == head) for n in NAMES]
-        )
+        driven = [_DRIVEN.get(name, ("", 0.0)) for name in NAMES]
+        load = x.new_tensor([share if driver == head else 0.0 for driver, share in driven])
         centre, spread, line = law.at(x, taxa)
         cov += torch.einsum("ij,q,r->iqjr", spread, load, load)
         whole = load == 1.0

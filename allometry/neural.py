@@ -28,9 +28,9 @@ from allometry.flow import Flow
 from allometry.growth import growth, growth_variance
 from allometry.hierarchical import NAMES, Hierarchical, Normal, fit_folds
 from allometry.mammals import load_mammals
-from allometry.power import check_source, fixed_exponents, version
+from allometry.power import check_source, fixed_exponents, positive_weight, target_weight, version
 from allometry.problem import Problem, coordinates
-from allometry.species import FLOWS, MASSES, QUANTITIES, decode, encode, reference_bodies
+from allometry.species import QUANTITIES, closure, decode, encode, reference_bodies
 from allometry.taxonomy import TAXA, Taxon
 from pbpk.bodies import SPECIES
 from pbpk.checks import nearest
@@ -202,40 +202,23 @@ class NeuralAllometry:
         if adult is not None and adult != weight:
             mapped = mapped.replace(age=torch.full_like(mapped.BW, torch.nan))
         names = np.array([f"{body.species}-{i}" for i in range(1, len(BW_to) + 1)])
-        return Cohort(
-            mapped, names, self._provenance(body, to, weight, adult, given, samples, model, seed, values)
-        )
-
-    def _provenance(
-        self,
-        body: Physiology,
-        to: str,
-        BW: float,
-        adult: float | None,
-        given: Mapping[str, float] | None,
-        samples: int | None,
-        model: str,
-        seed: int,
-        values: Tensor,
-    ) -> dict[str, object]:
         conditions = {
             "from": body.species,
             "to": to,
-            "BW": BW,
+            "BW": weight,
             "adult": adult,
             "method": model,
             "given": dict(given or {}),
             "samples": samples,
         }
-        sums = [values[..., [QUANTITIES.index(n) for n in names]].exp().sum(-1) for names in (MASSES, FLOWS)]
-        CO = values[..., QUANTITIES.index("CO")].exp()
-        return {
+        provenance = {
             "generator": "allometry map",
             "version": version(),
             "seed": seed,
             "conditions": conditions,
-            "closure": {"masses": (BW / sums[0]).tolist(), "flows": (CO / sums[1]).tolist()},
+            "closure": closure(values, mapped),
         }
+        return Cohort(mapped, names, provenance)
 
     def save(self, path: str | os.PathLike[str] = WEIGHTS) -> None:
         """Writes the weights to ``path`` (safetensors) and their card beside it (JSON)."""
@@ -291,21 +274,19 @@ def _draws(normal: Normal, samples: int, seed: int) -> Tensor:
 
 
 def _target(to: str, BW: float | None, clade: Taxon | None) -> float:
-    if to not in SPECIES:
-        if clade is None or BW is None:
-            close = nearest(to, SPECIES)
-            hint = f" Did you mean {close!r}?" if close else ""
-            raise ValueError(
-                f"to must be one of {', '.join(SPECIES)}, or another species with BW and clade, but is "
-                f"{to!r}.{hint} For another species give both, as BW=0.8 and clade Rodentia,Caviidae."
-            )
-    elif clade is not None:
-        raise ValueError(f"clade must be left out for {to!r}, whose place is known. Leave it out.")
-    if BW is None:
-        return reference_bodies()[to].BW.item()
-    if not 0.0 < BW < math.inf:
-        raise ValueError(f"BW must be a positive number of kg, but is {BW}. A person weighs about 70.")
-    return float(BW)
+    """Returns the body weight asked for [kg], where the species, the weight and the clade go together."""
+    if to in SPECIES:
+        if clade is not None:
+            raise ValueError(f"clade must be left out for {to!r}, whose place is known. Leave it out.")
+        return target_weight(to, BW)
+    if clade is None or BW is None:
+        close = nearest(to, SPECIES)
+        hint = f" Did you mean {close!r}?" if close else ""
+        raise ValueError(
+            f"to must be one of {', '.join(SPECIES)}, or another species with BW and clade, but is "
+            f"{to!r}.{hint} For another species give both, as BW=0.8 and clade Rodentia,Caviidae."
+        )
+    return positive_weight(BW)
 
 
 def _check_request(

@@ -33,6 +33,7 @@ from allometry.species import (
     MASSES,
     QUANTITIES,
     RATES,
+    closure,
     decode,
     encode,
     observed,
@@ -168,15 +169,11 @@ def map(body: Physiology, to: str = "human", BW: float | None = None, method: st
     BW_to = torch.full_like(source.BW, weight)
     values = law_for(source, to, method).at(BW_to)
     mapped = decode(values, to, BW_to)
-    masses, flows = (values[..., _positions(names)].exp().sum(-1) for names in (MASSES, FLOWS))
     provenance = {
         "generator": "allometry map",
         "version": version(),
         "conditions": {"from": body.species, "to": to, "BW": weight, "method": method},
-        "closure": {
-            "masses": (mapped.BW / masses).tolist(),
-            "flows": (mapped.CO / flows).tolist(),
-        },
+        "closure": closure(values, mapped),
     }
     names = np.array([f"{body.species}-{i}" for i in range(1, len(mapped.BW) + 1)])
     return Cohort(mapped, names, provenance)
@@ -189,8 +186,11 @@ def target_weight(to: str, BW: float | None) -> float:
         ValueError: If there is no such species, or ``BW`` is not a positive number.
     """
     choose("to", to, SPECIES)
-    if BW is None:
-        return reference_body(to).BW.item()
+    return reference_body(to).BW.item() if BW is None else positive_weight(BW)
+
+
+def positive_weight(BW: float) -> float:
+    """Returns a body weight [kg] if it is one."""
     if not 0.0 < BW < math.inf:
         raise ValueError(f"BW must be a positive number of kg, but is {BW}. A person weighs about 70.")
     return float(BW)
@@ -206,10 +206,6 @@ def far_outside(BW: float) -> bool:
     """Says whether a body weight [kg] lies more than twofold outside the reference bodies'."""
     lightest, heaviest = range_seen()
     return not lightest / _FAR <= BW <= heaviest * _FAR
-
-
-def _positions(names: tuple[str, ...]) -> list[int]:
-    return [QUANTITIES.index(name) for name in names]
 
 
 def check_source(body: Physiology, to: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allometry.drugs import ANIMALS, Drugs
+from allometry.drugs import ANIMALS, Array, Drugs
 from allometry.extrapolate import LEVELS, SPECIES, Extrapolation, shipped
 from allometry.scaling import WEIGHT
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _ROWS = 60  # drugs in the figure of intervals
 _PANELS = 12
 _UNITS = {"CL": "mL/min/kg", "Vss": "L/kg", "t_half": "h"}
-_INK, _SOFT, _ACCENT = "#1c2733", "#5b6b7a", "#2f6690"
+_SOFT, _ACCENT = "#5b6b7a", "#2f6690"
+_COLOURS = ("#c8553d", "#3a7d44", "#8d6a9f", "#b08900", "#1c2733", "#e08e79")  # of ANIMALS
+_HUMAN = "human, foretold"
 
 
 def write(path: str | Path, drugs: Drugs, table: pd.DataFrame, level: float) -> None:
@@ -75,7 +77,8 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def _text(value: float, low: float = math.nan, high: float = math.nan) -> str:
     if math.isnan(value):
         return ""
-    return f"{value:.3g}" if math.isnan(low) else f"{value:.3g} ({low:.3g} to {high:.3g})"
+    text = f"{value:.3g}" if math.isnan(low) else f"{value:.3g} ({low:.3g} to {high:.3g})"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def law_table(model: Extrapolation, level: float) -> pd.DataFrame:
@@ -117,8 +120,20 @@ def _intervals(table: pd.DataFrame) -> Any:
             xscale="log", xlabel=f"human {name.replace('_', ' ')} [{unit}]", ylim=(-0.7, len(table) - 0.3)
         )
         axis.grid(axis="x", color="#e6ebef")
+        _plain_numbers(axis.xaxis)
     axes[0].set_yticks(at, [str(name)[:24] for name in table["drug"]], fontsize=7)
     return fig
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Labels a logarithmic axis with 1, 10, 100; one of less than two decades with 2 and 5 in between."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    narrow = high < 100.0 * low
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _lines(drugs: Drugs, table: pd.DataFrame) -> Any:
@@ -128,27 +143,33 @@ def _lines(drugs: Drugs, table: pd.DataFrame) -> Any:
     columns = 4 if len(chosen) > 3 else max(len(chosen), 1)
     rows = max(math.ceil(len(chosen) / columns), 1)
     fig, axes = figure(10.0, 2.3 * rows + 0.4, nrows=rows, ncols=columns, squeeze=False, sharex=True)
-    weight = np.array([WEIGHT[species] for species in ANIMALS])
+    marks: dict[str, Any] = {}
     for axis in axes.reshape(-1)[len(chosen) :]:
         axis.set_axis_off()
     for axis, i in zip(axes.reshape(-1), chosen, strict=False):
-        whole = drugs.columns("CL", ANIMALS)[i] * weight
-        seen = ~np.isnan(whole)
-        middle = np.exp(np.log(whole[seen] / weight[seen] ** 0.75).mean())
-        line = np.array([0.01, 120.0])
-        axis.loglog(line, middle * line**0.75, color=_SOFT, lw=0.8)
-        axis.plot(weight[seen], whole[seen], "o", ms=4, color=_INK)
-        for x, y, name in zip(weight[seen], whole[seen], np.array(ANIMALS)[seen], strict=True):
-            axis.annotate(name, (x, y), (3, -9), textcoords="offset points", fontsize=7)
-        value, low, high = (
-            table[f"human_CL{end}"].iloc[i] * WEIGHT["human"] for end in ("", "_lower", "_upper")
-        )
-        if math.isfinite(low):
-            axis.plot([WEIGHT["human"]] * 2, [low, high], color=_ACCENT, lw=1.5)
-        axis.plot(WEIGHT["human"], value, "D", ms=5, color=_ACCENT)
-        axis.set_title(str(table["drug"].iloc[i])[:26], fontsize=8)
+        marks |= _scaled(axis, drugs.columns("CL", ANIMALS)[i], table.iloc[i])
     for axis in axes[-1]:
         axis.set_xlabel("body weight [kg]", fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("CL [mL/min]", fontsize=8)
+    names = [name for name in (*ANIMALS, _HUMAN) if name in marks]
+    handles = [marks[name] for name in names]
+    fig.legend(handles, names, loc="outside upper center", ncols=len(names) or 1, fontsize=8, frameon=False)
     return fig
+
+
+def _scaled(axis: Any, CL: Array, row: pd.Series) -> dict[str, Any]:
+    """Draws one drug's clearances against body weight; returns the marks by whose they are."""
+    weight = np.array([WEIGHT[species] for species in ANIMALS])
+    whole, marks = CL * weight, {}
+    middle = np.exp(np.nanmean(np.log(whole / weight**0.75)))
+    line = np.array([0.01, 120.0])
+    axis.loglog(line, middle * line**0.75, color=_SOFT, lw=0.8)
+    for k in np.flatnonzero(~np.isnan(whole)):
+        marks[ANIMALS[k]] = axis.plot(weight[k], whole[k], "o", ms=5, color=_COLOURS[k])[0]
+    value, low, high = (row[f"human_CL{end}"] * WEIGHT["human"] for end in ("", "_lower", "_upper"))
+    if math.isfinite(low):
+        axis.plot([WEIGHT["human"]] * 2, [low, high], color=_ACCENT, lw=1.5)
+    marks[_HUMAN] = axis.plot(WEIGHT["human"], value, "D", ms=5, color=_ACCENT)[0]
+    axis.set_title(str(row["drug"])[:26], fontsize=8)
+    return marks

@@ -70,6 +70,15 @@ def decode(values: Tensor, species: str, BW: Tensor) -> Physiology:
     )
 
 
+def closure(values: Tensor, body: Physiology) -> dict[str, list[float]]:
+    """Returns by which factors :func:`decode` closed the masses of each body on BW, and its flows on CO."""
+    masses, flows, *_ = values.split(_PIECES, -1)
+    return {
+        "masses": (body.BW / masses.exp().sum(-1)).tolist(),
+        "flows": (body.CO / flows.exp().sum(-1)).tolist(),
+    }
+
+
 def _age(species: str, BW: Tensor) -> Tensor:
     if species not in SPECIES:
         return torch.full_like(BW, torch.nan)

@@ -155,7 +155,7 @@ def forest(drugs: Drugs, quantity: str, seed: int, k: int) -> Array:
     )
     error = np.full(len(drugs), np.nan)
     for train, test in folds(len(drugs), k, seed):
-        laws = extrapolate._laws(drugs.take(train))
+        laws = extrapolate.laws_of(drugs.take(train))
         base = Extrapolation(laws, {}, {}, {}).foretell(drugs, quantity).centre
         inputs = np.concatenate(
             [np.where(np.isnan(table), np.nanmean(table[train], 0), table), np.isnan(table)], 1
@@ -214,7 +214,7 @@ def run(config: Config) -> dict[str, Any]:
             "learnt from": f"{len(drugs)} drugs of PKSmart (Apache-2.0) that are not held out",
             "command": "python -m experiments.drug_scaling --save",
         }
-        extrapolate.fit(drugs, origin=origin).save(extrapolate._WEIGHTS)
+        extrapolate.fit(drugs, origin=origin).save(extrapolate.WEIGHTS)
     return result
 
 

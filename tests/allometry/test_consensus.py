@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from allometry import consensus as module
 from allometry.consensus import RESTS, consensus, sources
 from allometry.species import QUANTITIES, reference_bodies
 from pbpk.bodies import SPECIES
@@ -78,3 +79,11 @@ def test_the_rest_closes_and_is_not_scored() -> None:
 def test_the_weights_are_those_of_the_reference_bodies() -> None:
     weights = torch.stack([body.BW for body in reference_bodies().values()])
     assert torch.equal(consensus().x, weights.log())
+
+
+def test_the_attribution_counts_every_row() -> None:
+    rows = [row.source for row in sources()]
+    counts = [sum(name in row for row in rows) for name in ("PK-Sim", "httk")]
+    assert (len(rows), *counts) == (343, 207, 126)
+    assert module.__doc__ is not None
+    assert all(str(number) in module.__doc__ for number in (343, 207, 126, 343 - 207 - 126))

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from allometry.__main__ import main
+from allometry.baselines import power_scores
 from allometry.consensus import consensus
-from allometry.evaluate import Evaluation, evaluate, power_scores
+from allometry.evaluate import Evaluation, evaluate
 from allometry.evaluate_report import write
 from allometry.species import QUANTITIES
 
@@ -42,10 +43,22 @@ def test_the_learnt_residual_beats_none(result: Evaluation) -> None:
 
 
 def test_what_is_told_is_not_scored(result: Evaluation) -> None:
-    for told, error in result.few.values():
-        for i, names in enumerate(told):
+    for found in result.few.values():
+        for i, names in enumerate(found.told):
             assert len(names) == 3
-            assert torch.isnan(error[i, [QUANTITIES.index(name) for name in names]]).all()
+            assert torch.isnan(found.error[i, [QUANTITIES.index(name) for name in names]]).all()
+
+
+def test_the_model_itself_expects_little_of_three_quantities(result: Evaluation) -> None:
+    for found in result.few.values():
+        assert 0.97 < found.expected < 1.0
+
+
+def test_even_a_right_model_would_seldom_have_85_to_95_per_cent_inside_in_every_species(
+    result: Evaluation,
+) -> None:
+    """With 33 independent quantities 29, 30 or 31 must lie inside: 0.63 each, 0.037 for all seven."""
+    assert 0.01 < result.chance < 0.05
 
 
 def test_sums_are_exact_for_every_species_and_weight(result: Evaluation) -> None:
@@ -75,9 +88,8 @@ def test_the_page_and_the_tables_are_written(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["evaluate", "--seeds", "-1"], "seeds must be 0 or more"),
-        (["evaluate", "--data", "nowhere"], "data must be a folder that holds comparative/"),
-        (["fit", "--members", "0", "--data", "."], "data must be a folder"),
+        (["evaluate", "--data", "nowhere"], "--data or VPOP_DATA must be a folder that holds comparative/"),
+        (["fit", "--data", "."], "--data or VPOP_DATA must be a folder"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,4 +103,4 @@ def test_fit_without_data_says_so(
 ) -> None:
     monkeypatch.delenv("VPOP_DATA", raising=False)
     assert main(["fit"]) == 2
-    assert "Add --data FOLDER" in capsys.readouterr().err
+    assert "--data must name the folder" in capsys.readouterr().err

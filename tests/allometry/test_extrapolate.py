@@ -110,7 +110,7 @@ def test_the_visible_drugs_are_foretold_within_the_bars(data_folder: Path) -> No
     visible = read_drugs(path).take(np.flatnonzero(~held_out))
     error = {quantity: np.full(len(visible), np.nan) for quantity in ("CL", "Vss")}
     for train, test in folds(len(visible), 5, 0):
-        model = Extrapolation(extrapolate._laws(visible.take(train)), {}, {}, {})
+        model = Extrapolation(extrapolate.laws_of(visible.take(train)), {}, {}, {})
         for quantity, column in error.items():
             part = visible.take(test)
             column[test] = model.foretell(part, quantity).centre - np.log(observed(part, quantity))
@@ -122,6 +122,6 @@ def test_the_visible_drugs_are_foretold_within_the_bars(data_folder: Path) -> No
 def test_the_shipped_numbers_are_of_the_visible_drugs_alone(data_folder: Path) -> None:
     path = data_folder / "drugs" / "e2e_eval.csv"
     held_out = pd.read_csv(path, usecols=["hidden_holdout"])["hidden_holdout"].to_numpy(bool)
-    again = extrapolate._laws(read_drugs(path).take(np.flatnonzero(~held_out)))
+    again = extrapolate.laws_of(read_drugs(path).take(np.flatnonzero(~held_out)))
     for name, law in shipped().laws.items():
         assert np.allclose(law.mean, again[name].mean) and np.allclose(law.scale, again[name].scale)

@@ -51,6 +51,12 @@ def test_a_clearance_that_the_profile_does_not_tell_hardly_counts() -> None:
     assert both == pytest.approx(alone, rel=1e-3)
 
 
+def test_a_clearance_that_the_flow_hides_stays_near_it_and_is_said_to_be_unsure() -> None:
+    found = fit(DRUG, [made("rat", 1e6, 1.0)])
+    per_flow = DRUG.fup * found.CLint / (0.25 * reference_body("rat").CO)
+    assert 1.0 < per_flow < 1e5 and found.error[0] > 1.0
+
+
 @pytest.mark.parametrize(
     ("profiles", "words"),
     [

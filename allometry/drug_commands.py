@@ -1,12 +1,12 @@
-"""The commands ``allometry predict`` and ``allometry sample``: what they read, print and write."""
+"""The commands about drugs, ``allometry predict`` and ``translate``: what they read, print and write."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import TYPE_CHECKING
 
-from pbpk.command import Parser, output, seed, whole
+from allometry.arguments import in_flags
+from pbpk.command import Parser, output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def add_predict(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("--dose", type=float, metavar="MG/KG", help="an iv dose, of which the AUC is told")
     parser.add_argument("--report", type=output, metavar="FILE", help="write a page with figures, .html")
-    parser.set_defaults(action=_predict)
+    parser.set_defaults(action=in_flags(_predict))
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -69,26 +69,6 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_sample(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Adds ``allometry sample``."""
-    parser = commands.add_parser(
-        "sample",
-        help="draw animals that differ as individual animals do",
-        description="Draws a cohort of mice, rats, rabbits, monkeys, dogs or pigs with the spreads and the "
-        "correlations of individual animals, and writes it as a cohort file.",
-    )
-    parser.add_argument("species", metavar="SPECIES", help="mouse, rat, rabbit, monkey, dog or pig")
-    parser.add_argument("-n", type=whole(1, 1_000_000), default=100, metavar="N", help="how many (100)")
-    parser.add_argument(
-        "--BW", type=_range, metavar="LOW:HIGH", help="range of body weights [kg] (the spread of a strain)"
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="of the draws (0)")
-    parser.add_argument(
-        "-o", "--output", type=output, required=True, metavar="FILE", help="the cohort, .csv or .parquet"
-    )
-    parser.set_defaults(action=_sample)
-
-
 def add_translate(commands: argparse._SubParsersAction[Parser]) -> None:
     """Adds ``allometry translate``."""
     parser = commands.add_parser(
@@ -109,7 +89,7 @@ def add_translate(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("regimen", metavar="REGIMEN", help="what the human is given, such as '1 mg/kg iv'")
     parser.add_argument("--hours", type=float, default=24.0, metavar="H", help="how long to simulate (24)")
     parser.add_argument("-o", "--output", type=output, metavar="FILE", help="write the concentrations, .csv")
-    parser.set_defaults(action=_translate)
+    parser.set_defaults(action=in_flags(_translate))
 
 
 def _translate(arguments: argparse.Namespace) -> int:
@@ -147,43 +127,6 @@ def _translate(arguments: argparse.Namespace) -> int:
     AUC = simulation.AUC("plasma", infinite=True).item()
     dose = simulation.dose.sum().item()
     print(f"human: AUC {AUC:.3g} mg h/L, Cmax {C.max().item():.3g} mg/L, dose/AUC {dose / AUC:.3g} L/h")
-    return 0
-
-
-def _range(text: str) -> tuple[float, float]:
-    """Reads ``LOW:HIGH``, or one weight for all."""
-    low, _, high = text.partition(":")
-    try:
-        return float(low), float(high or low)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be LOW:HIGH in kg, such as 0.2:0.35, but is {text!r}"
-        ) from None
-
-
-def _sample(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    import torch
-
-    from allometry.cohorts import sample
-    from pbpk.checks import choose
-    from pbpk.files import check_writable
-    from pbpk.io import save_cohort
-    from pbpk.table import SUFFIXES
-
-    choose("the file's suffix", Path(arguments.output).suffix.lower(), SUFFIXES)
-    check_writable(arguments.output)
-    generator = torch.Generator().manual_seed(arguments.seed)
-    cohort = sample(arguments.species, arguments.n, arguments.BW, generator)
-    cohort = dataclasses.replace(cohort, provenance={**cohort.provenance, "seed": arguments.seed})
-    save_cohort(cohort, arguments.output)
-    body = cohort.physiology
-    print(f"{len(cohort)} {arguments.species}: {arguments.output}")
-    print(f"{'':12}{'median':>10}{'P5':>10}{'P95':>10}")
-    for name, values in (("BW [kg]", body.BW), ("liver [kg]", body.mass("liver")), ("CO [L/h]", body.CO)):
-        low, middle, high = values.quantile(values.new_tensor([0.05, 0.5, 0.95])).tolist()
-        print(f"{name:12}{middle:10.3g}{low:10.3g}{high:10.3g}")
     return 0
 
 
