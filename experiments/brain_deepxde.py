@@ -20,6 +20,7 @@ import torch
 
 from experiments import record
 from pbpk.inverse import load_problem, lsq
+from pbpk.inverse.structural import settled
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def _fit(dde: Any, problem: Any, start: torch.Tensor, seed: int, config: Config)
     first = start if config.logarithms else problem.values(start)
     unknown = [dde.Variable(float(v)) for v in first]
     system = problem.system(start)
-    free, bound = torch.nonzero(~system.settled)[:, 0], torch.nonzero(system.settled)[:, 0]
+    still = torch.tensor(settled(problem))
+    free, bound = torch.nonzero(~still)[:, 0], torch.nonzero(still)[:, 0]
     V = 1.0 / system.R[:, free].amax(0)
 
     def residual(t: torch.Tensor, C: torch.Tensor) -> list[torch.Tensor]:

@@ -31,6 +31,7 @@ from torch import Tensor
 from experiments import record
 from pbpk.inverse import InverseProblem, eigen, load_problem, lsq, mcmc, pinn, xtfc
 from pbpk.inverse import amortised as amortised_
+from pbpk.inverse.crowd import Crowd
 from pbpk.inverse.metrics import measure
 from pbpk.inverse.result import FitResult
 
@@ -50,8 +51,8 @@ class Config:
     bdf_fits: int = 1
     patients: int = 200
     xtfc_patients: int = 100
-    pinn_patients: int = 30
-    mcmc_patients: int = 0
+    pinn_patients: int = 100
+    mcmc_patients: int = 200
 
 
 Solver = Callable[[InverseProblem, Tensor, int], tuple[Tensor, bool]]
@@ -146,6 +147,11 @@ def of(fit: Callable[..., FitResult], **options: Any) -> Solver:
     return solve
 
 
+def one_by_one(fit: Callable[..., FitResult]) -> Callable[[list[InverseProblem]], list[FitResult]]:
+    """Returns a method that fits one person as one of many."""
+    return lambda people: [fit(problem, seed=seed) for seed, problem in enumerate(people)]
+
+
 def row(
     errors: list[Tensor], apart: list[float], costs: list[float], says: list[bool], seconds: list[float]
 ) -> dict:
@@ -232,9 +238,10 @@ def patients(config: Config) -> dict[str, Any]:
     design = plain.replace(unknowns=prior)
     network = amortised_.Amortised(design).fit()
     generator = torch.Generator().manual_seed(7)
-    theta = network.draw(config.patients, generator)
+    nothing = torch.zeros(config.patients, len(design.seen), dtype=torch.float64)
+    theta = Crowd.alike(design, nothing).draw(generator)
     value = design.noise.draw(eigen.predict(design, theta), generator)
-    limit = torch.zeros_like(value)
+    crowd = Crowd.alike(design, value)
     bound = (
         torch.linalg.inv(design.information_of(*eigen.jacobian(design, theta)))
         .diagonal(dim1=1, dim2=2)
@@ -258,28 +265,28 @@ def patients(config: Config) -> dict[str, Any]:
         sd = found.covariance.diagonal(dim1=1, dim2=2).sqrt()
         return found.theta, found.theta - 1.96 * sd, found.theta + 1.96 * sd
 
-    many = value.repeat(20, 1)
+    many = Crowd.alike(design, value.repeat(20, 1))
     network.read(many)
     begin = time.process_time()
     network.read(many)
-    add("amortised, network alone", *normal(network.read(value)), (time.process_time() - begin) / len(many))
+    add("amortised, network alone", *normal(network.read(crowd)), (time.process_time() - begin) / len(many))
     for rounds in (2, 10):
         begin = time.process_time()
-        found = network.polish(value, limit, network.read(value).theta, rounds)
+        found = amortised_.polish(crowd, network.read(crowd).theta, rounds)
         each = (time.process_time() - begin) / len(value)
         settled = {"settled": float(found.converged.double().mean())}
         add(f"amortised, polished, {rounds} rounds", *normal(found), each, settled)
     people = [design.replace(seen=design.seen.with_values(v)) for v in value]
-    plan: list[tuple[str, Callable[..., FitResult], int]] = [
-        ("lsq", lsq.fit, config.patients),
-        ("xtfc", xtfc.fit, config.xtfc_patients),
-        ("pinn", pinn.fit, config.pinn_patients),
-        ("mcmc (emcee)", mcmc.fit, config.mcmc_patients),
+    plan: list[tuple[str, Callable[[list[InverseProblem]], list[FitResult]], int]] = [
+        ("lsq", one_by_one(lsq.fit), config.patients),
+        ("xtfc", one_by_one(xtfc.fit), config.xtfc_patients),
+        ("pinn", one_by_one(pinn.fit), config.pinn_patients),
+        ("mcmc (emcee)", lambda some: mcmc.fit_many(some, steps=1500), config.mcmc_patients),
     ]
     for name, fit, count in plan:
         if count:
             begin = time.process_time()
-            fits = [fit(problem, seed=seed) for seed, problem in enumerate(people[:count])]
+            fits = fit(people[:count])
             each = (time.process_time() - begin) / count
             ends = (torch.stack([design.theta(getattr(f, end)) for f in fits]) for end in ("lower", "upper"))
             add(name, torch.stack([f.theta for f in fits]), *ends, each)

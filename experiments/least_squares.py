@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import ndtr
 from torch import Tensor
 
 from experiments import record
 from pbpk.inverse import InverseProblem, Noise, identify, load_problem, lsq, mcmc, read_nonmem
+from pbpk.inverse.identify import gate
 from pbpk.inverse.metrics import METRICS, measure
 from pbpk.inverse.people import answers, problems
 from pbpk.inverse.problem import Given, Seen
@@ -118,6 +120,8 @@ def paracetamol(config: Config) -> dict[str, Any]:
     said = [answer(recipe.simulated(seed)) for seed in range(config.seeds)]
     refused = [one for one in said if one.fitted.names == ("PSb + PSc",)]
     off = [abs(float(one.result.values[0]) / truth - 1.0) for one in refused]
+    design = gate(recipe.problem()).problem
+    bound = float(design.information(design.theta({"PSb + PSc": truth})).inverse().sqrt())
     warned = sum(set(one.before.open) == {"PSb", "PSc", "PSe"} for one in said)
     return {
         "warned": warned,
@@ -125,6 +129,8 @@ def paracetamol(config: Config) -> dict[str, Any]:
         "of": len(said),
         "sum_median_error": float(np.median(off)),
         "sum_largest_error": max(off),
+        "sum_cramer_rao": bound,
+        "chance_that_all_are_within_3_percent": float((2.0 * ndtr(0.03 / bound) - 1.0) ** config.seeds),
     }
 
 
@@ -153,7 +159,11 @@ def exposures(config: Config) -> dict[str, Any]:
         noisy = problem.simulated(truth, torch.Generator().manual_seed(seed))
         off.append((measure(noisy, lsq.fit(noisy).theta) / real - 1.0).abs())
     noise = torch.stack(off)
+    covariance, step = problem.information(truth).inverse(), 1e-3 * torch.eye(problem.K, dtype=torch.float64)
+    slope = (measure(problem, truth + step, 4000) - measure(problem, truth - step, 4000)) / 2e-3  # (K, m, 4)
+    bound = torch.einsum("kmi,kl,lmi->mi", slope, covariance, slope).sqrt() / real
     return {
+        "cramer_rao": dict(zip(METRICS, bound.amax(0).tolist(), strict=True)),
         "without_noise": dict(zip(METRICS, clean.tolist(), strict=True)),
         "median": dict(zip(METRICS, noise.median(0).values.amax(0).tolist(), strict=True)),
         "p95": dict(zip(METRICS, noise.quantile(0.95, dim=0).amax(0).tolist(), strict=True)),

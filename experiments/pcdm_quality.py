@@ -1,7 +1,8 @@
 """Are the drawn people like people whom the model has never seen?
 
 Question: how far are drawn people from real ones, on what was measured of real people and on what an organ
-layer built; and how do simpler models, and the published ways to constrain a diffusion, do on the same data?
+layer built; and how do simpler models do on the same data? The published ways to constrain a diffusion are
+compared by :mod:`experiments.constraint_ablation`.
 Source: NHANES 2013-2018 and whole-body DXA 2011-2016 (VPOP_DATA). The model has learnt from the people whom
 :mod:`vpop.split` gives to training; `--part test` judges by the others.
 Command: VPOP_DATA=... python -m experiments.pcdm_quality [--questions people,composition,...]
@@ -11,13 +12,11 @@ Measured, by question:
   scans, weighted by the survey, with the scans of training people as the floor; log-SD and correlations of
   what regressions on weight, height, age, sex and race leave of fat, lean and bone mineral, in both;
 - ``baselines``: figures of resampling, log-normal and Gaussian copulas;
-- ``constraints``: raw diffusions with the published constraints: who breaks a law, how like people they are;
 - ``privacy``: the shadow-model attack on small models, and on a copy of the data, which must be caught.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -32,27 +31,19 @@ from pbpk.laws import violations
 from pbpk.physiology import RACES, Cohort
 from vpop.baselines import baselines
 from vpop.columns import Sample
-from vpop.constrain import RawDiffusion
 from vpop.evaluate import TABLES, compare_columns, evaluate
 from vpop.membership import shadow_attack
-from vpop.pcdm import PCDM, Training
+from vpop.pcdm import PCDM
 from vpop.reference import load_reference
 from vpop.split import part_of
+from vpop.training import Training
 from vpop.two_sample import c2st
 
 NAME = "pcdm_quality"
-QUESTIONS = ("people", "composition", "baselines", "constraints", "privacy")
+QUESTIONS = ("people", "composition", "baselines", "privacy")
 SCANNED = (8.0, 60.0)  # years
 RACE_OF_SCANS = {"Mexican American": "Hispanic", "Other Hispanic": "Hispanic", "Other": "Other"}
 RACE_OF_SCANS |= {"Non-Hispanic White": "White", "Non-Hispanic Black": "Black"}
-CONSTRAINTS: dict[str, dict[str, Any]] = {
-    "unconstrained": {},
-    "soft penalty": {"penalty": 1.0},
-    "guidance": {"guidance": 1.0},
-    "projection at the last step": {"projection": "last"},
-    "projection at every step": {"projection": "every"},
-    "soft penalty and projection at every step": {"penalty": 1.0, "projection": "every"},
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,6 @@ class Config:
     part: str = "test"
     model: str = ""
     n: int = 5000
-    updates: int = 1500
     shadows: int = 4
     seed: int = 1
 
@@ -75,7 +65,6 @@ def run(config: Config) -> dict[str, Any]:
             "people": people,
             "composition": composition,
             "baselines": simpler,
-            "constraints": constraints,
             "privacy": privacy,
         }[question](config)
         found[question] = answer | {"asked with": dataclasses.asdict(config)}
@@ -232,25 +221,6 @@ def simpler(config: Config) -> dict[str, Any]:
     real = Sample.of(*survey(config.part, config.seed + 7)).some(config.n, config.seed)
     drawn = {model.name: model.fit(cohort, weights).sample(config.n, config.seed) for model in baselines()}
     return {name: judged(people, real, config) for name, people in drawn.items()}
-
-
-def constraints(config: Config) -> dict[str, Any]:
-    cohort, weights = survey("train", config.seed, copies=4)
-    real = Sample.of(*survey(config.part, config.seed + 7)).some(config.n, config.seed)
-    training = Training(updates=config.updates, batch=512, calibration=20_000)
-    trained: dict[float, RawDiffusion] = {}
-    found: dict[str, Any] = {}
-    for name, how in CONSTRAINTS.items():
-        weight = how.get("penalty", 0.0)  # guidance and projection need no training of their own
-        if weight not in trained:
-            trained[weight] = RawDiffusion(weight, training=training, seed=config.seed).fit(cohort, weights)
-        model = copy.copy(trained[weight])
-        vars(model).update(how)
-        found[name] = judged(model.sample(config.n, config.seed), real, config, ("all columns",))
-        print(name, found[name], flush=True)
-    free = PCDM(training=training, seed=config.seed).fit(cohort, weights)
-    found["in the coordinates"] = judged(free.sample(config.n, config.seed), real, config, ("all columns",))
-    return found
 
 
 def privacy(config: Config) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 Question: how long does ``pbpk population pcdm midazolam`` take for 7 days of 14 doses, how much memory do all
 of its processes hold together, how many bytes a body stays on disk, which stage takes how long, how close are
-the sketch's quantiles to the exact ones, and how do time and memory grow with the number of bodies?
+the sketch's quantiles to the exact ones, and how does the cost grow with bodies, doses and organs?
 Source: the shipped people and the bundled midazolam.
-Command: OMP_NUM_THREADS=1 python -m experiments.population_scale [--n 1000000] [--workers 2]
+Command: OMP_NUM_THREADS=1 python -m experiments.population_scale [--n 1000000] [--workers 2]; --n 0 --exact 0
+draws the growth alone.
 Measured: stages as CPU time of one part in one process, best of ``rounds``; the command as a process of its
 own, its memory as the proportional set size of it and its children, sampled every half second (shared pages
-are counted once). The exact quantiles are those of the profiles of 50,000 bodies.
+are counted once). The exact quantiles are those of the profiles of 50,000 bodies. Growth is the CPU time of
+each stage in one process, the better of two rounds (``growth.png``).
 Bars: 5 minutes on two cores for 1,000,000 people (stretch 1 minute), 2 GB (stretch 1 GB).
 """
 
@@ -18,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,11 @@ import torch
 from experiments import record
 from pbpk import parts, people, rows
 from pbpk.compound import Compound
+from pbpk.graph import COMPARTMENTS, WHOLE_BODY, OrganGraph
 from pbpk.parts import PART, Request
+from pbpk.physiology import Cohort
 from pbpk.population_result import Population
+from pbpk.simulate import simulate
 
 DOSE, HOURS = "7.5 mg po q12h x14", 168.0
 
@@ -39,11 +44,11 @@ DOSE, HOURS = "7.5 mg po q12h x14", 168.0
 class Config:
     """The flags."""
 
-    n: int = 1_000_000
+    n: int = 1_000_000  # bodies of the command; 0 leaves it out
     workers: int = 2
     rounds: int = 3
     exact: int = 50_000  # bodies of whom the profiles are kept, to compare the sketch with
-    growth: bool = True  # also at a tenth and a hundredth of n
+    growth: bool = True  # also what a body costs with more bodies, doses and organs
 
 
 def request(n: int) -> Request:
@@ -54,29 +59,92 @@ def request(n: int) -> Request:
     )  # fmt: skip
 
 
-def stages(rounds: int) -> dict[str, float]:
-    """Returns the CPU time of each stage of one part, microseconds a body."""
-    asked = request(PART)
+STAGES = ("people", "simulation", "exposure and rows", "sketch", "Parquet")
+
+
+def spent(asked: Request, graph: OrganGraph = WHOLE_BODY, rounds: int = 2) -> dict[str, float]:
+    """Returns the CPU time of each stage of a request's parts [us a body], the best of some rounds."""
     work = parts.Work(asked, Path(), "")
-    cost: dict[str, float] = {}
-
-    def best(name: str, stage: Callable[[], Any]) -> Any:
-        taken = []
-        for _ in range(rounds):
-            start = time.process_time()
-            found = stage()
-            taken.append(time.process_time() - start)
-        cost[name] = round(min(taken) / PART * 1e6, 2)
-        return found
-
     asked.people.part(0, 0, 1, 0)  # opens the model
-    cohort = best("people", lambda: asked.cohort(0))
-    simulation = best("simulate", lambda: asked.simulate(cohort))
-    table = best("exposure and rows", lambda: rows.rows(cohort, simulation))
-    sketch, _ = best("sketch", lambda: work._sketched(simulation, table))
-    best("Parquet", lambda: rows.pack(table))
-    best("sketch to Parquet", lambda: parts.packed(sketch))
-    return cost | {"all": round(sum(cost.values()), 2)}
+    cost = dict.fromkeys(STAGES, np.inf)
+    for _ in range(rounds):
+        taken = sum(_part(work, number, graph) for number in range(asked.parts)) / asked.n * 1e6
+        cost = {name: min(cost[name], float(value)) for name, value in zip(STAGES, taken, strict=True)}
+    return {name: round(value, 2) for name, value in cost.items()}
+
+
+def _part(work: parts.Work, number: int, graph: OrganGraph) -> np.ndarray:
+    """Returns the CPU time of each stage of one part [s]."""
+    asked, clock = work.request, [time.process_time()]
+    cohort = asked.cohort(number)
+    clock.append(time.process_time())
+    simulation = simulate(
+        cohort, asked.compound, asked.dose, asked.times, graph=graph, keep=["plasma"], throw=False
+    )
+    clock.append(time.process_time())
+    table = rows.rows(cohort, simulation)
+    clock.append(time.process_time())
+    sketch, _ = work.sketched(simulation, table)
+    clock.append(time.process_time())
+    rows.pack(table)
+    parts.packed(sketch)
+    clock.append(time.process_time())
+    return np.diff(clock)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """People who are drawn already, so that only what is done with them costs anything."""
+
+    cohort: Cohort
+
+    def part(self, number: int, start: int, stop: int, seed: int) -> Cohort:
+        """Returns some of them."""
+        return self.cohort[start:stop]
+
+
+def growth() -> dict[str, dict[int, dict[str, float]]]:
+    """Returns what a body costs, by stage, with more bodies, doses, and nodes of the organ graph.
+
+    The people of the last two are drawn beforehand.
+    """
+    found: dict[str, dict[int, dict[str, float]]] = {"bodies": {}, "doses": {}, "nodes": {}}
+    for n in (256, 1024, 4096, 8192, 16384):
+        found["bodies"][n] = spent(request(n))
+    drawn = replace(request(PART), people=Drawn(request(PART).cohort(0)))
+    for count in (1, 4, 14, 56, 168):
+        found["doses"][count] = spent(replace(drawn, dose=f"7.5 mg po q{HOURS / count:g}h x{count}"))
+    alone = ["venous", "arterial", "liver", "lung"]
+    for more in (2, 5, 8, 11, 14):
+        kept = [*alone, *[c for c in COMPARTMENTS if c not in alone][:more]]
+        others = [c for c in COMPARTMENTS if c not in kept]
+        pools = {c: [c] for c in kept} | ({"others": others} if others else {})
+        found["nodes"][len(pools)] = spent(drawn, WHOLE_BODY.pool(f"{len(pools)} nodes", pools))
+    return found
+
+
+def draw_growth(found: Mapping[str, Mapping[int, Mapping[str, float]]], file: Path) -> None:
+    """Draws the cost of a body, its stages stacked, against bodies, doses and nodes."""
+    import matplotlib.pyplot as plt
+
+    labels = {
+        "bodies": "bodies, people drawn",
+        "doses": "doses in 7 days",
+        "nodes": "nodes of the organ graph",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    for axis, (name, costs) in zip(axes, found.items(), strict=True):
+        stack = [[cost[stage] for cost in costs.values()] for stage in STAGES]
+        axis.stackplot(list(costs), stack, labels=STAGES, alpha=0.8)
+        axis.set(xlabel=labels[name], xlim=(min(costs), max(costs)), ylabel="CPU time a body [us]")
+        if name != "nodes":
+            axis.set_xscale("log")
+            axis.set_xticks(list(costs), [f"{value:,}" for value in costs], minor=False)
+            axis.minorticks_off()
+    handles, names = axes[0].get_legend_handles_labels()
+    axes[0].legend(handles[::-1], names[::-1], loc="upper right")
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
 def memory(pid: int) -> int:
@@ -155,10 +223,14 @@ def sketch_error(n: int, workers: int, folder: Path) -> dict[str, float]:
 def run(config: Config) -> dict[str, Any]:
     """Measures and draws."""
     torch.set_num_threads(1)
-    result: dict[str, Any] = {"stages, CPU us a body": stages(config.rounds)}
-    sizes = [config.n // 100, config.n // 10, config.n] if config.growth else [config.n]
+    result: dict[str, Any] = {"stages, CPU us a body": spent(request(PART), rounds=config.rounds)}
+    if config.growth:
+        result["growth, CPU us a body"] = growth()
+        file = record.folder("population_scale") / "growth.png"
+        draw_growth(result["growth, CPU us a body"], file)
     with tempfile.TemporaryDirectory() as folder:
-        result["command"] = [command(n, config.workers, Path(folder) / str(n)) for n in sizes]
+        if config.n:
+            result["command"] = command(config.n, config.workers, Path(folder) / "out")
         if config.exact:
             result["sketch"] = sketch_error(config.exact, config.workers, Path(folder) / "exact")
     return result

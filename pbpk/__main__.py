@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pbpk.command import Parser, output, run, seed, whole
 
+_COMPOUND = "a bundled compound, or a .toml file (docs/compounds.md)"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``pbpk`` and returns its exit code: 0, 1 (violations) or 2 (bad input)."""
@@ -77,7 +79,7 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
         "report.html. Exits 0, 1 if a body could not be solved, 2 if the input is bad.",
     )
     parser.add_argument("cohort", metavar="COHORT", help="a cohort file, or a species' reference body: human")
-    parser.add_argument("compound", metavar="COMPOUND", help="a bundled compound, or a .toml file")
+    parser.add_argument("compound", metavar="COMPOUND", help=_COMPOUND)
     parser.add_argument("dose", metavar="DOSE", help="'7.5 mg po', '100 mg iv over 2 h q24h x7', ...")
     parser.add_argument("--hours", type=float, default=24.0, help="how long (default 24)")
     parser.add_argument(
@@ -123,7 +125,7 @@ def _add_population(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="COHORT|MODEL",
         help="a cohort file, a species, or who draws people: pcdm, or weights",
     )
-    parser.add_argument("compound", metavar="COMPOUND", help="a bundled compound, or a .toml file")
+    parser.add_argument("compound", metavar="COMPOUND", help=_COMPOUND)
     parser.add_argument("dose", metavar="DOSE", help="'7.5 mg po', '100 mg iv over 2 h q24h x7', ...")
     parser.add_argument("-n", type=whole(1, 10**10), help="how many bodies (default: all of a file)")
     parser.add_argument("--hours", type=float, default=24.0, help="how long (default 24)")
@@ -135,6 +137,7 @@ def _add_population(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--age", metavar="FROM:TO", help="years, 18:65; for a model")
     parser.add_argument("--sex", choices=["M", "F"], help="for a model")
     parser.add_argument("--where", metavar="TEXT", help="a request: 'BMI >= 30'; for a model")
+    parser.add_argument("--steps", metavar="N", help="of a model's sampler; 1: its student, faster")
     parser.add_argument(
         "--part",
         type=whole(1, 10**7),

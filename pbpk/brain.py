@@ -32,6 +32,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from pbpk.checks import choose
 from pbpk.physiology import SEXES
 
@@ -52,7 +55,7 @@ ADULT_BRAIN = 1.36 / 1.04  # L, by which a child's permeability is scaled: Versc
 
 @dataclass(frozen=True)
 class Brain:
-    r"""The model; a :class:`pbpk.inverse.model.Model`.
+    r"""The model; a :class:`pbpk.inverse.model.Linear` one.
 
     Attributes:
         arterial: None where plasma has two compartments; else the terms :math:`(c_k, \lambda_k)` of the
@@ -62,6 +65,7 @@ class Brain:
 
     arterial: tuple[tuple[float, float], ...] | None = None
     bulk_unbound: bool = False
+    linear = True
 
     @property
     def name(self) -> str:
@@ -146,9 +150,9 @@ class Brain:
 def brain_body(sex: str, age: float, height: float, BW: float) -> dict[str, float]:
     r"""Returns the volumes [L] and flows [L/h] of a person's brain.
 
-    An adult's brain weighs :math:`1.449 - 3.62/BW` kg; its blood is 5 % and its endothelium 0.5 % of its
-    volume, its fluid 10.5 % (men) or 9.2 % (women), four fifths of it cranial; 12 % of the cardiac output
-    reach it. A child (younger than 18 years) has its own curves of brain, fluid, cardiac output and share.
+    An adult's brain weighs :math:`1.449 - 3.62/BW` kg, and 12 % of the cardiac output reach it. A child
+    (younger than 18 years) has its own curves of brain, cardiac output and share. The volume is divided as by
+    :func:`divide`.
 
     Arguments:
         sex: ``"M"`` or ``"F"``.
@@ -157,7 +161,8 @@ def brain_body(sex: str, age: float, height: float, BW: float) -> dict[str, floa
         BW: The body weight [kg].
 
     Raises:
-        ValueError: If sex is neither, or a number is not positive, or the person is too light for the curve.
+        ValueError: If sex is neither, or a number is not positive, or the curves leave no room for the mass
+            of the brain or make no fluid.
 
     References:
         Verscheijden et al. (2019), tables 1 and 2. https://doi.org/10.1371/journal.pcbi.1007117
@@ -172,24 +177,54 @@ def brain_body(sex: str, age: float, height: float, BW: float) -> dict[str, floa
             raise ValueError(f"{name} must be positive and finite, but is {value}.")
     BSA = 0.007184 * height**0.725 * BW**0.425  # m2, Du Bois (1916)
     if age >= CHILD:
-        volume, production = (1.449 - 3.62 / BW) / 1.04, 0.021
-        fluid = (0.105 if sex == "M" else 0.092) * volume
-        Vc, Vs = 0.8 * fluid, 0.2 * fluid
-        Qbr = 0.12 * BSA * 60.0 * (3.0 - 0.01 * (age - 20.0))
+        volume, Qbr = (1.449 - 3.62 / BW) / 1.04, 0.12 * BSA * 60.0 * (3.0 - 0.01 * (age - 20.0))
     else:
-        volume = 10.0 * (age + 0.315) / (9.0 + 6.92 * age) / 1.04
-        production = 0.024 if age >= 0.25 else (4.007 * math.log10(age) + 7.088) / 1000.0
-        Vc, Vs = 0.143, min((1.94 * BW + 0.13) / 1000.0, 0.0358)
         share = (10.0 + 2290.0 * (math.exp(-0.608 * age) - math.exp(-0.639 * age))) / 100.0
+        volume = _child_brain(age)
         Qbr = share * BSA * (110.0 + 184.974 * (math.exp(-0.0378 * age) - math.exp(-0.24477 * age)))
-    Vbb = 0.05 * volume
-    Vbm = volume - Vbb - 0.005 * volume - Vc - Vs
-    if not (Vbm > 0 and production > 0):
+    male, years, kg, litres = (torch.tensor(v, dtype=torch.float64) for v in (sex == "M", age, BW, volume))
+    V = {VOLUMES[name]: float(part) for name, part in divide(male, years, kg, litres).items()}
+    made = float(production(years))
+    if not V["Vbm"] > 0:
         raise ValueError(
-            f"a person must leave room for brain mass and make fluid, but at {age:g} years and {BW:g} kg the "
-            "published curves leave none; they hold from 2 weeks and for adults from 10 kg."
+            f"the brain must have room for its mass, but at {age:g} years and {BW:g} kg its {volume:.3g} L "
+            f"hold {V['Vc'] + V['Vs']:.3g} L of fluid by the published curves. Give an adult 10 kg or more."
         )
-    return {"Vbb": Vbb, "Vbm": Vbm, "Vc": Vc, "Vs": Vs, "Qbr": Qbr, **fluid_flows(production)}
+    if not made > 0:
+        raise ValueError(
+            f"age must be one at which fluid is made, but at {age:g} years the published curve gives none. "
+            "It holds from 2 weeks (0.04 years)."
+        )
+    return {**V, "Qbr": Qbr, **fluid_flows(made)}
+
+
+def divide(male: Tensor, age: Tensor, BW: Tensor, brain: Tensor) -> dict[str, Tensor]:
+    r"""Divides a brain's volume among its compartments [L].
+
+    Its blood is 5 %, its endothelium 0.5 %; an adult's fluid is 10.5 % (men) or 9.2 % (women), four fifths of
+    it cranial. A child (younger than 18 years) has 0.143 L of cranial fluid and :math:`(1.94 BW + 0.13)/1000`
+    L, at most 0.0358 L, of spinal; the brain's mass is the rest.
+
+    Arguments:
+        male: 1 for men, 0 for women, between where it is not known, with shape :math:`(*)`.
+        age: The ages [year]; an unknown one (NaN) counts as adult.
+        BW: The body weights [kg].
+        brain: The volumes [L].
+    """
+    fluid = (0.092 + 0.013 * male) * brain
+    child = age < CHILD
+    cranial = torch.where(child, torch.full_like(brain, 0.143), 0.8 * fluid)
+    spinal = torch.where(child, ((1.94 * BW + 0.13) / 1000.0).clamp(max=0.0358), 0.2 * fluid)
+    blood = 0.05 * brain
+    mass = brain - blood - 0.005 * brain - cranial - spinal
+    return dict(zip(COMPARTMENTS, (blood, mass, cranial, spinal), strict=True))
+
+
+def production(age: Tensor) -> Tensor:
+    """Returns the production of cerebrospinal fluid [L/h] at an age [year]."""
+    infant = (4.007 * torch.log10(age.clamp(min=1e-3)) + 7.088) / 1000.0
+    child = torch.where(age < 0.25, infant, torch.full_like(age, 0.024))
+    return torch.where(age < CHILD, child, torch.full_like(age, 0.021))
 
 
 def fluid_flows(production: Any) -> dict[str, Any]:
@@ -209,6 +244,9 @@ def fluid_flows(production: Any) -> dict[str, Any]:
 
 def permeability_share(age: float) -> float:
     """Returns a child's PSb and PSc as a share of an adult's: by the volume of its brain; 1 for adults."""
-    if age >= CHILD:
-        return 1.0
-    return 10.0 * (age + 0.315) / (9.0 + 6.92 * age) / 1.04 / ADULT_BRAIN
+    return 1.0 if age >= CHILD else _child_brain(age) / ADULT_BRAIN
+
+
+def _child_brain(age: float) -> float:
+    """Returns the volume of a child's brain [L]."""
+    return 10.0 * (age + 0.315) / (9.0 + 6.92 * age) / 1.04

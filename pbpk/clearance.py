@@ -122,7 +122,7 @@ def _source(compound: Compound, clearance: str) -> str:
     return clearance if compound.pathways else "observed"
 
 
-def _maturity(enzymes: Mapping[str, float], physiology: Physiology) -> Tensor:
+def maturity(enzymes: Mapping[str, float], physiology: Physiology) -> Tensor:
     """Returns intrinsic clearance per kg of liver as a share of the adult's: enzymes times protein."""
     if physiology.species != "human":
         return torch.ones_like(physiology.BW)
@@ -136,8 +136,7 @@ def _scaled(compound: Compound, pathways: Iterable[Pathway], physiology: Physiol
     total = torch.zeros_like(physiology.BW)
     for pathway in pathways:
         enzymes = {pathway.enzyme: 1.0} if pathway.enzyme else compound.enzymes
-        maturity = _maturity(enzymes, physiology)
-        total = total + pathway.per_kg(physiology.species) * maturity
+        total = total + pathway.per_kg(physiology.species) * maturity(enzymes, physiology)
     return total * physiology.mass("liver")
 
 
@@ -176,7 +175,7 @@ def hepatic_intrinsic(compound: Compound, physiology: Physiology, clearance: str
     if _source(compound, clearance) == "observed":
         person = _reference(physiology)
         per_kg = _reference_intrinsic(compound, person) / person.liver
-        return per_kg * physiology.mass("liver") * _maturity(compound.enzymes, physiology)
+        return per_kg * physiology.mass("liver") * maturity(compound.enzymes, physiology)
     linear = [pathway for pathway in compound.pathways if not pathway.saturable]
     return _scaled(compound, linear, physiology)
 

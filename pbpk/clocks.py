@@ -36,13 +36,13 @@ class Events:
     duration: Tensor
 
     @classmethod
-    def of(cls, regimen: Regimen, BW: Tensor) -> Events:
-        """Lists every event of a regimen for bodies of weight ``BW`` [kg], with shape :math:`(B)`."""
-        first = regimen.times_of(BW)
+    def of(cls, regimen: Regimen, like: Tensor) -> Events:
+        """Lists every event of a regimen for as many bodies as ``like`` has entries, in its precision."""
+        first = regimen.times_of(like)
         each = [(d, k * dose.interval) for d, dose in enumerate(regimen.doses) for k in range(dose.count)]
-        number = torch.tensor([d for d, _ in each], device=BW.device)
-        later = torch.tensor([shift for _, shift in each], dtype=torch.float64).to(BW)
-        duration = torch.tensor([regimen.doses[d].duration for d, _ in each], dtype=torch.float64).to(BW)
+        number = torch.tensor([d for d, _ in each], device=like.device)
+        later = torch.tensor([shift for _, shift in each], dtype=torch.float64).to(like)
+        duration = torch.tensor([regimen.doses[d].duration for d, _ in each], dtype=torch.float64).to(like)
         return cls(number, first[:, number] + later, duration)
 
     def entered(self, times: Tensor, doses: int) -> Tensor:

@@ -14,14 +14,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pbpk import compound_file
+from pbpk import compound_file, elements
 from pbpk.checks import choose
+from pbpk.elements import Metabolism
 from pbpk.files import read_text
 from pbpk.in_vitro import Pathway
 from pbpk.ontogeny import HEPATIC, OTHER
 from pbpk.units import convert, quantity
 
+EMPTYING = math.log(2.0) / (7.6 / 60.0)
+"""The rate at which the stomach of a fasting adult empties 200 mL of water at 37 C [1/h]: Bateman (1982)
+J Physiol 331:461. https://doi.org/10.1113/jphysiol.1982.sp014383"""
+
 _RADIUS = 1.75  # cm, of the human small intestine: Yu and Amidon (1999) doi:10.1016/S0378-5173(99)00147-7
+
+
+@dataclass(frozen=True)
+class Formed:
+    """A metabolite, and how much of it is formed.
+
+    Attributes:
+        compound: The metabolite.
+        share: The share of the parent's metabolism, in every organ, that forms it [1].
+        returns: Whether what its bile carries into the gut becomes the parent again.
+    """
+
+    compound: Compound
+    share: float = quantity("1")
+    returns: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the share, and that what returns has a way."""
+        elements.check("metabolite.share", self.share, 1.0)
+        if self.returns and self.compound.CLbile is None:
+            raise ValueError(
+                f"metabolite.returns must come with bile, but {self.compound.name!r} has no CLbile. "
+                "Give its file CLbile and kbile."
+            )
 
 
 @dataclass(frozen=True)
@@ -49,6 +78,14 @@ class Compound:
         ka_given: The rate of absorption [1/h] where measured; else :attr:`ka` follows from Peff.
         Fa_given: The share of an oral dose that is absorbed [1] where measured; else :attr:`Fa` follows.
         fu_gut: The unbound fraction in the enterocyte [1].
+        kge_given: The rate at which the stomach empties a dose by mouth [1/h] where given; else :attr:`kge`.
+        CLbile: The unbound clearance from the liver into bile in the reference adult [L/h], or None.
+        kbile: The rate at which bile empties into the gut [1/h], or None.
+        PS: What passes the wall of an organ in the reference adult [L/h], by organ (:mod:`pbpk.elements`).
+        metabolism: What organs of the reference adult metabolise beside CL and the pathways.
+        brain: What passes between the brain's four spaces in the reference adult, by name; empty for one
+            well-stirred space.
+        metabolites: What its metabolism forms.
         enzymes: The share of the liver's intrinsic clearance each enzyme carries; they sum to 1.
         pathways: The in-vitro measurements.
         source: The source of each value, by name.
@@ -72,6 +109,13 @@ class Compound:
     ka_given: float | None = quantity("1/h", default=None)
     Fa_given: float | None = quantity("1", default=None)
     fu_gut: float = quantity("1", default=1.0)
+    kge_given: float | None = quantity("1/h", default=None)
+    CLbile: float | None = quantity("L/h", default=None)
+    kbile: float | None = quantity("1/h", default=None)
+    PS: Mapping[str, float] = quantity("L/h", default_factory=dict)
+    metabolism: tuple[Metabolism, ...] = ()
+    brain: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    metabolites: tuple[Formed, ...] = ()
     enzymes: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pathways: tuple[Pathway, ...] = ()
     source: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -83,6 +127,8 @@ class Compound:
                 self._check_range(field.name)
         self._check_renal()
         self._check_enzymes()
+        elements.check_all(self.PS, self.brain)
+        self._check_fate()
 
     def _check_range(self, name: str) -> None:
         """Checks every number of a field, of a tensor the smallest and the largest (NaN if there is one)."""
@@ -119,6 +165,26 @@ class Compound:
                 f"{total:g}. Put the rest under {OTHER!r}."
             )
 
+    def _check_fate(self) -> None:
+        """Checks bile and metabolites."""
+        if (self.CLbile is None) != (self.kbile is None):
+            raise ValueError(
+                f"Compound.CLbile and kbile must both be given or neither, but {self.name!r} has one. "
+                "The one is into bile, the other out of it."
+            )
+        names = [formed.compound.name for formed in self.metabolites]
+        if len(set(names)) < len(names) or any(":" in name or name in elements.TISSUES for name in names):
+            raise ValueError(
+                f"Compound.metabolites must have names of their own, no organ's and without a colon, but "
+                f"those of {self.name!r} are {', '.join(names)}. Rename them in their files."
+            )
+        total = sum(formed.share for formed in self.metabolites)
+        if total > 1.0 + 1e-9:
+            raise ValueError(
+                f"Compound.metabolites must have shares that sum to at most 1, but those of {self.name!r} "
+                f"sum to {total:g}."
+            )
+
     @property
     def kind(self) -> str:
         """``"neutral"``, ``"acid"``, ``"base"`` or ``"zwitterion"``, by the groups it has."""
@@ -133,6 +199,16 @@ class Compound:
         return 1.0 if self.Peff is None else 2.0 * self.Peff / _RADIUS
 
     @property
+    def kge(self) -> float | None:
+        """The rate at which the stomach empties [1/h]: the given one, else a fasting adult's for people.
+
+        None has a dose by mouth in the gut at once: where ka was measured, which holds the stomach's time, or
+        nothing is known of absorption. Animals have none.
+        """
+        calculated = self.ka_given is None and self.Peff is not None and self.species == "human"
+        return EMPTYING if self.kge_given is None and calculated else self.kge_given
+
+    @property
     def Fa(self) -> float:
         """The absorbed share: the measured one, else 1 - (1 + 0.54 Peff)^-7 with Peff in 1e-4 cm/s, else 1.
 
@@ -144,6 +220,29 @@ class Compound:
         if self.Peff is None:
             return 1.0
         return 1.0 - (1.0 + 0.54 * convert(self.Peff, "cm/h", "cm/s") * 1e4) ** -7
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The names of the elements it has, for what knows none of them."""
+        names = ("kge_given", "CLbile", "PS", "metabolism", "brain", "metabolites")
+        return tuple(name for name in names if getattr(self, name))
+
+    @property
+    def descent(self) -> tuple[str, ...]:
+        """The names of its metabolites and theirs: M1, then M1:M2 where M1 forms M2."""
+        return tuple(
+            name
+            for formed in self.metabolites
+            for own in [formed.compound.name]
+            for name in (own, *(f"{own}:{later}" for later in formed.compound.descent))
+        )
+
+    def sources(self) -> dict[str, str]:
+        """Returns the source of each value, of its metabolites too, by name."""
+        found = dict(self.source)
+        for formed in self.metabolites:
+            found |= {f"{formed.compound.name}: {k}": v for k, v in formed.compound.sources().items()}
+        return found
 
     def replace(self, **changes: Any) -> Compound:
         """Returns a copy with some fields changed."""
@@ -175,14 +274,35 @@ class Compound:
         Traceback (most recent call last):
         ValueError: compound must be one of ... Did you mean 'midazolam'?
         """
-        if str(name).endswith(".toml"):
+        return cls._load(Path(name), ())
+
+    @classmethod
+    def _load(cls, name: Path, above: tuple[str, ...]) -> Compound:
+        """Reads a compound, and its metabolites from files beside it; ``above`` it are its parents."""
+        if name.suffix == ".toml":
             text, where = read_text(name, "compound"), str(name)
         else:
             where = choose("compound", str(name), cls.names()) + ".toml"
             folder = importlib.resources.files("pbpk") / "data" / "compounds"
             text = (folder / where).read_text(encoding="utf-8")
+        file = str(name.resolve())
+        if file in above:
+            raise ValueError(
+                f"{where} [[metabolite]] must not lead back to itself, but does. Only bile can bring a "
+                "drug back: give the metabolite returns = true."
+            )
         units = {field.name: field.metadata.get("unit", "1") for field in dataclasses.fields(cls)}
-        return cls(**compound_file.read(text, where, units))
+        fields = compound_file.read(text, where, units)
+        fields["metabolites"] = tuple(
+            Formed(cls._load(_beside(name, said["compound"]), (*above, file)), said["share"], said["returns"])
+            for said in fields["metabolites"]
+        )
+        return cls(**fields)
+
+
+def _beside(file: Path, name: str) -> Path:
+    """Returns the path of a compound named in a file: as it is if bundled, else relative to the file."""
+    return file.parent / name if name.endswith(".toml") else Path(name)
 
 
 _PERCENT = " If it is a percentage, divide it by 100."
@@ -199,6 +319,9 @@ _RANGES: Mapping[str, tuple[float, float, bool, str]] = {  # low, high, whether 
     "filtration": (0.0, 1e3, True, ""),
     "Peff": (0.0, 1e3, False, " Its unit is a speed, such as cm/s."),
     "ka_given": (0.0, 1e4, False, ""),
+    "kge_given": (0.0, 1e4, False, ""),
+    "CLbile": (0.0, 1e6, True, ""),
+    "kbile": (0.0, 1e4, False, ""),
     "Fa_given": (0.0, 1.0, True, _PERCENT),
     "fu_gut": (0.0, 1.0, False, _PERCENT),
 }

@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pbpk import clocks, laplace, linear, stiff
+from pbpk import clocks, laplace, linear, stiff, volterra
 from pbpk.regimen import Regimen, Schedule
 from pbpk.simulation import IMPOSSIBLE, SOLVED
 from pbpk.steady import steady_state
 from pbpk.system import System
 
-CHUNK = {"linear": 256, "laplace": 4096, "stiff": 4096}
+CHUNK = {"linear": 256, "laplace": 4096, "volterra": 4096, "stiff": 4096}
 """Bodies solved together: small matrices want to stay in the cache, long rows want to be long."""
 
+STEPPING = {"laplace": "linear", "volterra": "stiff"}
+"""What takes the place of an engine without time stepping."""
+
 Progress = Callable[[int, int], None]
+Prepared = Callable[[System, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Equations and doses to amounts, estimated errors, and status."""
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Course:
         dose: The doses' amounts [mg], with shape :math:`(B, D)`.
         BW: The body weights [kg], with shape :math:`(B)`.
         kept: The positions of the s states that are wanted.
-        engine: ``"linear"``, ``"laplace"`` or ``"stiff"``.
+        engine: ``"linear"``, ``"laplace"``, ``"volterra"`` or ``"stiff"``.
         rtol: The tolerance.
         steady: Whether to begin at steady state.
     """
@@ -88,34 +93,50 @@ class Course:
             chunk: How many bodies are solved together.
             progress: Called with (bodies done, bodies in all) after each chunk.
         """
-        good, engine, transform = possible.nonzero().squeeze(-1), self.engine, None
-        if engine == "laplace":
-            transform = laplace.prepare(
-                self.system[good], self.schedule, self.dose[good], self.kept, self.rtol
-            )
-            engine = "laplace" if transform else "linear"
+        good = possible.nonzero().squeeze(-1)
+        engine, prepared = self._prepared(good)
         status = torch.where(possible, SOLVED, IMPOSSIBLE)
         error = self.dose.new_full(status.shape, math.nan)
-        if engine != "stiff":
+        if engine == "linear":
             error[good] = 0.0
         parts: list[tuple[Tensor, ...]] = []
         for part in good.split(chunk or CHUNK[engine]):
-            if transform:
-                x, error[part] = laplace.solve(transform, self.system[part], self.schedule, self.dose[part])
+            if prepared:
+                x, error[part], status[part] = prepared(self.system[part], self.dose[part])
                 parts.append(self._split(part, _not_below_zero(x, self.rtol)))
             elif self.regimen.own_times:
                 *both, initial, status[part] = self._on_own_clocks(part, engine)
                 parts.append((*both, initial))
             else:
                 initial, begun = self._initial(part, engine)
-                x, solved = self._engine(engine, self.rtol, self.kept)(
-                    self.system[part], self.schedule, self.dose[part], initial
-                )
+                x, solved, error[part] = self._from(engine, part, initial)
                 status[part] = torch.where(begun == SOLVED, solved, begun)
                 parts.append((*self._split(part, x), initial))
             if progress and len(part):
                 progress(int(part[-1]) + 1, len(status))
         return self._outcome(engine, good, status, error, parts)
+
+    def _prepared(self, good: Tensor) -> tuple[str, Prepared | None]:
+        """Prepares an engine without time stepping; returns the one that runs, and None if it is another."""
+        given = self.system[good], self.schedule, self.dose[good], self.kept, self.rtol
+        if self.engine == "laplace" and (transform := laplace.prepare(*given)):
+            return "laplace", lambda system, dose: (
+                *laplace.solve(transform, system, self.schedule, dose),
+                torch.full_like(dose[:, 0], SOLVED, dtype=torch.long),
+            )
+        if self.engine == "volterra" and (mesh := volterra.prepare(*given)):
+            return "volterra", lambda system, dose: volterra.solve(mesh, system, self.schedule, dose)
+        return STEPPING.get(self.engine, self.engine), None
+
+    def _from(self, engine: str, part: Tensor, initial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Solves bodies from initial amounts; returns amounts, status, and estimated error."""
+        given = self.system[part], self.schedule, self.dose[part]
+        if engine == "stiff":
+            return stiff.solve_with_error(
+                *given, rtol=self.rtol, atol=1e-3 * self.rtol, initial=initial, kept=self.kept
+            )
+        x, solved = self._engine(engine, self.rtol, self.kept)(*given, initial)
+        return x, solved, torch.zeros_like(self.BW[part])
 
     def _engine(self, engine: str, rtol: float, kept: list[int] | None) -> clocks.Engine:
         """Returns an engine that starts from given amounts."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from pbpk.brain import CHILD, COMPARTMENTS, Brain, fluid_flows
+from pbpk.brain import COMPARTMENTS, VOLUMES, Brain, divide, fluid_flows, production
 from pbpk.physiology import FEMALE, Physiology
 
 SPACES: Mapping[str, str] = dict(
@@ -27,30 +27,14 @@ UNBOUND: Mapping[str, str] = {"brain": "fum", "cranial_csf": "fuc", "spinal_csf"
 
 
 def volumes(body: Physiology, brain: Tensor) -> dict[str, Tensor]:
-    r"""Divides the brain's volume.
-
-    Its blood is 5 %, its endothelium 0.5 %; an adult's fluid is 10.5 % (men) or 9.2 % (women), four fifths of
-    it cranial. A child (younger than 18 years) has 0.143 L of cranial fluid and :math:`(1.94 BW + 0.13)/1000`
-    L, at most 0.0358 L, of spinal; the brain's mass is the rest.
+    """Divides the brain's volume [L] among its spaces, see :func:`pbpk.brain.divide`.
 
     Arguments:
         body: The bodies, with shape :math:`(*)`; an unknown age counts as adult.
         brain: The volume of their brains [L], with shape :math:`(*)`.
     """
-    fluid = (0.092 + 0.013 * (body.sex - FEMALE)) * brain
-    child = body.age < CHILD
-    cranial = torch.where(child, torch.full_like(brain, 0.143), 0.8 * fluid)
-    spinal = torch.where(child, ((1.94 * body.BW + 0.13) / 1000.0).clamp(max=0.0358), 0.2 * fluid)
-    blood = 0.05 * brain
-    mass = brain - blood - 0.005 * brain - cranial - spinal
-    return {"brain_blood": blood, "brain": mass, "cranial_csf": cranial, "spinal_csf": spinal}
-
-
-def production(age: Tensor) -> Tensor:
-    """Returns the production of cerebrospinal fluid [L/h] at an age [year]."""
-    infant = (4.007 * torch.log10(age.clamp(min=1e-3)) + 7.088) / 1000.0
-    child = torch.where(age < 0.25, infant, torch.full_like(age, 0.024))
-    return torch.where(age < CHILD, child, torch.full_like(age, 0.021))
+    parts = divide(body.sex - FEMALE, body.age, body.BW, brain)
+    return {SPACES[name]: part for name, part in parts.items()}
 
 
 def exchange(
@@ -63,7 +47,7 @@ def exchange(
         given: PSb, PSc, PSe, CLbout [L/h], fup, BP, fum, fuc [1] by name, each with shape :math:`(*)`.
         V: The volumes of the spaces [L] by name.
     """
-    volume = {key: V[space] for key, space in zip(("Vbb", "Vbm", "Vc", "Vs"), SPACES.values(), strict=True)}
+    volume = {key: V[SPACES[name]] for name, key in VOLUMES.items()}
     no_blood = torch.zeros_like(body.BW)  # the edges carry it
     flows = {**fluid_flows(production(body.age)), "Qbr": no_blood}
     p = {**given, "fu": given["fup"], **volume, **flows}

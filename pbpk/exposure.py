@@ -7,7 +7,6 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,12 +19,12 @@ from pbpk import plot, report
 from pbpk.bodies import SPECIES, reference_body
 from pbpk.checks import choose, nearest
 from pbpk.compound import Compound
-from pbpk.graph import GRAPHS, OrganGraph
+from pbpk.graph import GRAPHS
 from pbpk.io import load_cohort
-from pbpk.nca import UNITS
-from pbpk.organs import ORGANS
 from pbpk.physiology import Cohort
+from pbpk.rows import OF_METABOLITES, counted, labelled
 from pbpk.simulation import STATUS, Simulation
+from pbpk.topology import assemble, kinetics
 
 COLUMNS = ("Cmax", "tmax", "AUC", "AUCinf", "t_half", "CL", "Vss")
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -55,10 +54,14 @@ class Exposure:
         return int((self.simulation.status != 0).sum())
 
     def table(self) -> pd.DataFrame:
-        """Returns one row a body: id and the exposure in plasma, in house units."""
+        """Returns one row a body: id and the exposure in plasma, that of metabolites too, in house units."""
         frame = self.simulation.nca()
         extra = ["F"] if "CL/F" in frame and "F" in frame else []
-        return frame.reindex(columns=["id", *COLUMNS, *extra])
+        table = frame.reindex(columns=["id", *COLUMNS, *extra])
+        for drug in self.simulation.system.drugs[1:]:
+            own = self.simulation.nca(f"{drug.prefix}plasma")
+            table[[drug.prefix + name for name in OF_METABOLITES]] = own[list(OF_METABOLITES)]
+        return table
 
     def summary(self, table: pd.DataFrame) -> pd.DataFrame:
         """Returns the percentiles over the bodies, one row a quantity with its unit."""
@@ -66,7 +69,7 @@ class Exposure:
         for name in table.columns.drop("id"):
             levels = table[name].replace([np.inf, -np.inf], np.nan).quantile(list(PERCENTILES))
             percentiles = {f"p{100 * p:g}": level for p, level in levels.items()}
-            rows.append({"quantity": f"{name} [{UNITS[name]}]", **percentiles})
+            rows.append({"quantity": labelled(name), **percentiles})
         return pd.DataFrame(rows)
 
     def write(self, folder: Path) -> str:
@@ -83,7 +86,7 @@ class Exposure:
     def _text(self, summary: pd.DataFrame) -> str:
         shown = summary[["quantity", "p5", "p50", "p95"]]
         lines = [
-            f"{self.compound.name} {self.simulation.regimen}; {len(self.cohort):,} bodies, plasma",
+            f"{self.compound.name} {self.simulation.regimen}; {counted(len(self.cohort))}, plasma",
             shown.to_string(index=False, float_format=lambda value: f"{value:.3g}"),
         ]
         if self.simulation.not_given:
@@ -113,15 +116,15 @@ class Exposure:
         return report.render(
             "simulate.html",
             title=f"{self.compound.name}: {self.simulation.regimen}",
-            subtitle=f"Whole-body simulation over {last:g} h in {len(table):,} bodies "
+            subtitle=f"Whole-body simulation over {last:g} h in {counted(len(table))} "
             f"({self.cohort.physiology.species})",
             facts=facts,
             concentration=self._ribbons(quantiles),
             spread=self._spread(table) if several else "",
-            exposure=report.table(summary if several else table),
+            exposure=report.table(summary if several else table.rename(columns=_with_unit)),
             exposure_note=self._note(),
-            settings=report.table(_pairs(self.settings, "setting")),
-            sources=report.table(_pairs(self.compound.source, "value")) if self.compound.source else "",
+            settings=report.pairs("setting", "is", self.settings),
+            sources=report.pairs("value", "source", self.compound.sources()),
         )
 
     def _note(self) -> str:
@@ -143,7 +146,7 @@ class Exposure:
         names = ("Cmax", "AUCinf", "t_half")
         figure, axes = report.figure(11, 3.2, ncols=len(names))
         for axis, name in zip(axes, names, strict=True):
-            plot.histogram(axis, table[name], f"{name} [{UNITS[name]}]")
+            plot.histogram(axis, table[name], labelled(name))
         return report.picture(figure)
 
 
@@ -167,9 +170,13 @@ def bodies(name: str) -> Cohort:
     )
 
 
-def checked_outputs(text: str, graph: OrganGraph) -> tuple[str, ...]:
-    """Returns the outputs named in ``text``, separated by commas."""
-    known = list(dict.fromkeys(["plasma", "blood", *graph.nodes, *ORGANS]))
+def outputs_in(
+    text: str, cohort: Cohort, compound: Compound, graph: str, clearance: str, Kp_method: str
+) -> tuple[str, ...]:
+    """Returns the outputs named in ``text``, separated by commas, if the drug has them in the first body."""
+    chosen = GRAPHS[choose("--graph", graph, GRAPHS)]
+    body = cohort[:1].physiology
+    known = assemble(chosen, body, kinetics(compound, body, Kp_method, clearance)).outputs()
     named = [choose("--outputs", part.strip(), known) for part in text.split(",")]
     for name in named:
         if named.count(name) > 1:
@@ -190,9 +197,8 @@ def provenance(cohort: Cohort, arguments: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _pairs(values: Any, name: str) -> pd.DataFrame:
-    rows: Sequence[tuple[str, str]] = [(str(key), str(value)) for key, value in values.items()]
-    return pd.DataFrame(rows, columns=[name, "is" if name == "setting" else "source"])
+def _with_unit(column: str) -> str:
+    return column if column == "id" else labelled(column)
 
 
 def run(
@@ -214,19 +220,18 @@ def run(
     from pbpk.regimen import Regimen
     from pbpk.simulate import simulate
 
-    chosen = GRAPHS[choose("--graph", graph, GRAPHS)]
-    shown = checked_outputs(outputs, chosen)
     regimen = Regimen.parse(dose)
     compound = Compound.load(compound_name)
     check_folder(folder)
     cohort = bodies(bodies_name)
+    shown = outputs_in(outputs, cohort, compound, graph, clearance, Kp_method)
     with bar("bodies", len(cohort)) as progress:
         simulation = simulate(
             cohort,
             compound,
             regimen,
             regimen.times(hours, points),
-            graph=chosen,
+            graph=graph,
             clearance=clearance,
             Kp_method=Kp_method,
             throw=False,

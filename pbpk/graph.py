@@ -100,7 +100,7 @@ class OrganGraph:
         if self.csf and (self.members[self.nodes.index(home["brain"])] != ("brain",) or self.brain_walled):
             raise ValueError(
                 f"OrganGraph {self.name!r} must keep the brain alone and not walled to give it its fluid, "
-                f"but the brain is in node {home['brain']!r}; pool it alone, or leave out with_csf()."
+                f"but the brain is in node {home['brain']!r}; pool it alone, or leave out its fluid."
             )
 
     @property

@@ -3,12 +3,15 @@ r"""What a drug does in given bodies: where it goes, where it is lost, and what 
 Everything here refers to the unbound drug: an intrinsic clearance, a Km or a permeability-surface product
 acts on the unbound concentration of the plasma that leaves the tissue. Whatever is not given is not there: a
 drug without ``CLbile`` has no bile, one without ``kge`` no stomach.
+
+What a compound file says of an organ holds for the reference adult of its species. In a body it goes with the
+organ's mass, and what the liver metabolises also with the maturation of its enzymes [ours]. Where a file says
+what the small intestine metabolises, no other loss in the gut wall is calculated (Fg = 1).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,26 +19,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbpk.bodies import reference_body
 from pbpk.checks import choose
-from pbpk.clearance import CLEARANCES, gut_availability, hepatic_intrinsic, hepatic_saturable, renal
+from pbpk.clearance import (
+    CLEARANCES,
+    gut_availability,
+    hepatic_intrinsic,
+    hepatic_saturable,
+    maturity,
+    renal,
+)
 from pbpk.compound import Compound
+from pbpk.elements import BARRIER, TISSUES
 from pbpk.graph import COMPARTMENTS, OrganGraph
 from pbpk.organs import ORGANS
 from pbpk.partition import Kp, blood_to_plasma
 from pbpk.physiology import Physiology
 from pbpk.units import quantity
 
-TISSUES: tuple[str, ...] = tuple(c for c in COMPARTMENTS if c not in ("arterial", "venous"))
-"""The organs that can metabolise."""
-
-
-EMPTYING = math.log(2.0) / (7.6 / 60.0)
-"""The rate at which the stomach of a fasting adult empties 200 mL of water at 37 C [1/h], for ``kge``:
-Bateman (1982) J Physiol 331:461. https://doi.org/10.1113/jphysiol.1982.sp014383"""
-
 
 def _as_tensor(value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+
+
+def _if_given(value: float | None) -> Tensor | None:
+    return None if value is None else _as_tensor(value)
 
 
 def _take_numbers(record: Any) -> None:
@@ -149,6 +157,16 @@ class Kinetics:
                     f"Kinetics.metabolites must have names of their own without a colon, but one is {name!r}."
                 )
 
+    def split(self, graph: OrganGraph) -> OrganGraph:
+        """Returns the graph with a wall where the drug has one, and with a brain of four spaces if it does.
+
+        >>> from pbpk.graph import WHOLE_BODY
+        >>> Kinetics(Kp=[1.0] * 17, BP=1.0, fup=1.0, PS={"skin": 2.0}).split(WHOLE_BODY).walled
+        ('skin',)
+        """
+        graph = graph.permeable(*self.PS)
+        return graph if self.brain is None else graph.with_csf()
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns the tensors by name; those of a mapping or a barrier under a name of their own."""
         given: dict[str, Tensor] = {}
@@ -179,14 +197,12 @@ class Metabolite:
         weight: Its molecular weight as a share of the parent's [1], with shape :math:`(*)`.
         returns: Whether what its bile carries into the gut becomes the parent again, as a glucuronide does;
             else it is there to be absorbed itself.
-        graph: Its organ graph, by default the parent's.
     """
 
     kinetics: Kinetics
     share: Tensor = quantity("1", default=1.0)
     weight: Tensor = quantity("1", default=1.0)
     returns: bool = False
-    graph: OrganGraph | None = None
 
     def __post_init__(self) -> None:
         """Takes plain numbers as tensors."""
@@ -211,15 +227,71 @@ def kinetics(
     """
     choose("clearance", clearance, CLEARANCES)
     Vmax, Km = hepatic_saturable(compound, physiology, clearance)
+    in_organs, Vmax_in, Km_in = _saturable(compound, physiology)
+    wall_known = any(one.organ == "small_intestine" for one in compound.metabolism)
+    metabolites = {
+        formed.compound.name: Metabolite(
+            kinetics(formed.compound, physiology, Kp_method, clearance),
+            share=_as_tensor(formed.share),
+            weight=_as_tensor(formed.compound.MW / compound.MW),
+            returns=formed.returns,
+        )
+        for formed in compound.metabolites
+    }
     return Kinetics(
         Kp=Kp(compound, species=physiology.species, method=Kp_method),
         BP=blood_to_plasma(compound, physiology.HCT),
         fup=torch.as_tensor(compound.fup, dtype=torch.float64),
         CLint=hepatic_intrinsic(compound, physiology, clearance),
         CLrenal=renal(compound, physiology),
-        ka=torch.tensor(compound.ka, dtype=torch.float64),
-        Fa=torch.tensor(compound.Fa, dtype=torch.float64),
-        Fg=gut_availability(compound, physiology, clearance),
-        Vmax=Vmax,
-        Km=Km,
+        ka=_as_tensor(compound.ka),
+        Fa=_as_tensor(compound.Fa),
+        Fg=_as_tensor(1.0) if wall_known else gut_availability(compound, physiology, clearance),
+        Vmax=torch.cat([Vmax, Vmax_in], -1),
+        Km=torch.cat([Km, Km_in]),
+        enzymes_in=("liver",) * len(Km) + in_organs,
+        CLint_in=_linear(compound, physiology),
+        PS={organ: PS * _size(organ, physiology) for organ, PS in compound.PS.items()},
+        kge=_if_given(compound.kge),
+        CLbile=None if compound.CLbile is None else compound.CLbile * _size("liver", physiology),
+        kbile=_if_given(compound.kbile),
+        brain=_barrier(compound, physiology),
+        metabolites=metabolites,
     )
+
+
+def _size(organ: str, physiology: Physiology) -> Tensor:
+    """Returns the mass of an organ as a share of that of the species' reference adult [1]."""
+    return physiology.mass(organ) / reference_body(physiology.species).mass(organ)
+
+
+def _activity(organ: str, compound: Compound, physiology: Physiology) -> Tensor:
+    """Returns what an organ metabolises as a share of what it does in the reference adult [1]."""
+    size = _size(organ, physiology)
+    return size * maturity(compound.enzymes, physiology) if organ == "liver" else size
+
+
+def _linear(compound: Compound, physiology: Physiology) -> dict[str, Tensor]:
+    """Returns the linear metabolism of each organ that a compound file names [L/h]."""
+    total: dict[str, Tensor] = {}
+    for one in compound.metabolism:
+        if one.CLint is not None:
+            CLint = one.CLint * _activity(one.organ, compound, physiology)
+            total[one.organ] = total.get(one.organ, torch.zeros_like(CLint)) + CLint
+    return total
+
+
+def _saturable(compound: Compound, physiology: Physiology) -> tuple[tuple[str, ...], Tensor, Tensor]:
+    """Returns the saturable metabolism a compound file names: organs, Vmax (*, E) [mg/h], Km (E) [mg/L]."""
+    found = [one for one in compound.metabolism if one.Vmax is not None]
+    Vmax = [(one.Vmax or 0.0) * _activity(one.organ, compound, physiology) for one in found]
+    Km = torch.tensor([one.Km or 0.0 for one in found], dtype=physiology.BW.dtype)
+    empty = physiology.BW.new_zeros(*physiology.shape, 0)
+    return tuple(one.organ for one in found), torch.stack(Vmax, -1) if Vmax else empty, Km
+
+
+def _barrier(compound: Compound, physiology: Physiology) -> BrainBarrier | None:
+    if not compound.brain:
+        return None
+    size = {"L/h": _size("brain", physiology), "1": _as_tensor(1.0)}
+    return BrainBarrier(**{name: value * size[BARRIER[name]] for name, value in compound.brain.items()})

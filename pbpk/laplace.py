@@ -39,11 +39,8 @@ References:
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,12 +50,21 @@ from pbpk import linear
 from pbpk.regimen import Schedule
 from pbpk.resolvent import Resolvent
 from pbpk.topology import System
+from pbpk.transforms import (
+    Transforms,
+    angle,
+    as_complex,
+    compiles,
+    groups,
+    points,
+    poles,
+    program,
+    response,
+    weights,
+)
 
 POINTS = (12, 16, 18, 20, 22, 24, 28, 32, 40, 48)
 """The numbers K of points that are tried."""
-
-MANY = 200_000
-"""From so many bodies on the compiled kernel is worth loading, or compiling the first time."""
 
 _LONGEST = (
     1e7  # the largest ratio of lags that is tried: beyond it, more points than the exponential is worth
@@ -66,9 +72,6 @@ _LONGEST = (
 _SAMPLE = 64  # bodies on which K is chosen
 _OUTLIERS = 0.1  # the share of them that may be left to the matrix exponential
 _BLOCK = 384  # bodies at a time: enough to pay for each call, few enough for a core's cache
-_MARGIN = 0.15  # radians between the two sectors
-_PER_DECADE = 12  # test poles on each ray
-_RCOND = {torch.float64: 1e-11, torch.float32: 1e-5}
 _CHECKS = 25  # output times at which the two fits are compared
 _SAFETY = 2.5  # the estimated error is so many times the largest difference
 
@@ -78,23 +81,17 @@ class Transform:
     """Points and weights for one regimen, one set of output times, and one graph.
 
     Attributes:
-        resolvent: The elimination.
-        z: The points [1/h], with shape (K).
-        weight: For each group of doses the weights of Re F and of Im F at the T output times, and what the
-            second fit differs by at C of them, with shape (groups * 2K, T + C).
-        groups: For each group the position of its inlet among the resolvent's, and the dose that scales it.
-        times: T.
+        transforms: The transforms of the groups of doses, at the points.
+        weight: For each group of doses the weights of Re F and of Im F at the T output times, with shape
+            (groups * 2K, T).
+        check: What those of the second fit differ by at C of them, with shape (groups * 2K, C).
         tolerance: The error that is allowed, a share of the peak.
-        program: What the compiled kernel does where no gradient is asked for; None for plain PyTorch.
     """
 
-    resolvent: Resolvent
-    z: Tensor
+    transforms: Transforms
     weight: Tensor
-    groups: tuple[tuple[int, int], ...]
-    times: int
+    check: Tensor
     tolerance: float
-    program: Any = None
 
     def __call__(self, rate: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
         """Computes profiles.
@@ -108,64 +105,34 @@ class Transform:
             of the peak, with shape (B).
         """
         gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
-        if self.program is not None and not gradient:
-            return self._compiled(rate.detach(), amounts.detach())
-        parts = [(x, _SAFETY * share.amax(-1)) for x, share in self._blocks(rate, amounts)]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        x = rate.new_empty(len(self.transforms.resolvent.outlets), len(rate), self.weight.shape[-1])
+        places = [None] * len(rate) if gradient else x.split(_BLOCK, 1)
+        blocks = self._blocks(rate, amounts, places)
+        parts = [(part, _SAFETY * share.amax((0, 2))) for part, share in blocks]
+        x = torch.cat([part[0] for part in parts], 1) if gradient else x
+        return x.permute(1, 2, 0), torch.cat([part[1] for part in parts])
 
     def shares(self, rate: Tensor, amounts: Tensor) -> Tensor:
         """Returns what the two fits differ by at each check, as a share of the peak, with shape (B, C)."""
-        return torch.cat([share for _, share in self._blocks(rate, amounts)])
+        blocks = self._blocks(rate, amounts, [None] * len(rate))
+        return torch.cat([share.amax(0) for _, share in blocks])
 
-    def _blocks(self, rate: Tensor, amounts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        a = self.resolvent.gather(torch.cat([rate, -rate], -1))
-        for a_block, block in zip(a.split(_BLOCK, -1), amounts.split(_BLOCK), strict=True):
-            yield self._block(a_block, block.mT)
-
-    def _block(self, a: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
-        columns = self.resolvent.columns(a, self.z)
-        profiles, shares = [], []
-        for outlet in range(len(self.resolvent.outlets)):
-            rows = []
-            for inlet, dose in self.groups:
-                F = columns[inlet][outlet]
-                F = self.z.new_zeros(len(self.z), a.shape[-1]) if F is None else F
-                rows += [F.real * amounts[dose], F.imag * amounts[dose]]
-            both = torch.cat(rows).mT @ self.weight
-            x, difference = both[:, : self.times], both[:, self.times :].detach()
-            profiles.append(x)
-            shares.append(difference.abs() / _peak(x))
-        if len(profiles) == 1:
-            return profiles[0].unsqueeze(-1), shares[0]
-        return torch.stack(profiles, -1), torch.stack(shares).amax(0)
-
-    def _compiled(self, rate: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
-        """Does the same with the compiled kernel, without gradients."""
-        from pbpk import resolvent_kernel
-
-        (B, outlets), rate, amounts = (
-            (len(rate), len(self.resolvent.outlets)),
-            rate.contiguous(),
-            amounts.contiguous(),
-        )
-        z, groups = torch.view_as_real(self.z).numpy(), np.array(self.groups, dtype=np.int64)
-        x, error = rate.new_empty(outlets, B, self.times), rate.new_zeros(B)
-        main, checks = self.weight[:, : self.times].contiguous(), self.weight[:, self.times :].contiguous()
-        for low in range(0, B, _BLOCK):
-            part = slice(low, low + _BLOCK)
-            rows = rate.new_empty(outlets, len(groups), 2, len(z), len(rate[part]))
-            resolvent_kernel.columns(
-                self.program, rate[part].numpy(), z, groups, amounts[part].numpy(), rows.numpy()
-            )
-            for outlet, of_outlet in enumerate(rows.flatten(1, 3)):
-                torch.mm(of_outlet.mT, main, out=x[outlet, part])
-                difference = (of_outlet.mT @ checks).abs() / _peak(x[outlet, part])
-                error[part] = torch.maximum(error[part], _SAFETY * difference.amax(-1))
-        return x.permute(1, 2, 0), error
+    def _blocks(
+        self, rate: Tensor, amounts: Tensor, places: Sequence[Tensor | None]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Computes profiles (outlets, B, T), in their places if any, and what the fits differ by."""
+        for rates, doses, place in zip(rate.split(_BLOCK), amounts.split(_BLOCK), places, strict=False):
+            rows = self.transforms(rates, doses).flatten(1, 2).mT
+            if place is None:
+                place = rows @ self.weight
+            else:
+                for outlet, of_outlet in zip(place, rows, strict=True):
+                    torch.mm(of_outlet, self.weight, out=outlet)
+            yield place, (rows @ self.check).detach().abs() / _peak(place)
 
 
 def _peak(x: Tensor) -> Tensor:
-    """Returns the largest magnitude of each profile (B, T), with shape (B, 1)."""
+    """Returns the largest magnitude of each profile (*, T), with shape (*, 1)."""
     lowest, highest = torch.aminmax(x.detach(), dim=-1, keepdim=True)
     return torch.maximum(highest, -lowest).clamp(min=torch.finfo(x.dtype).tiny)
 
@@ -201,25 +168,21 @@ def prepare(
     rate = few.rate.detach()
     routes = list(dict.fromkeys(schedule.route))
     resolvent = Resolvent(rows.tolist(), columns.tolist(), [system.inlet(r) for r in routes], list(kept))
-    groups, share = _groups(schedule, amounts)
-    program = _program(compiled, resolvent, system)
-    poles, inside = _poles(_angle(few), lags[0], lags[-1])
-    target = np.concatenate([_response(schedule, poles, doses) for doses in share], -1)
+    first, share = groups(schedule, amounts)
+    inputs = tuple((routes.index(schedule.route[dose]), dose) for dose in first)
+    kernel = program(resolvent, system) if compiles(compiled, rate, len(system.rate)) else None
+    test_poles, inside = poles(angle(few), lags[0], lags[-1])
+    outputs = schedule.time[list(schedule.output)].cpu().double().numpy()
+    target = np.concatenate([response(schedule, test_poles, doses, outputs) for doses in share], -1)
     best, fewest = None, _OUTLIERS
     for K in POINTS:
-        z = points(K, lags[0], lags[-1], float(np.angle(-poles).max()))
-        weight = _weights(z, poles, inside, target, len(share), rate.dtype, tolerance)
+        z = points(K, lags[0], lags[-1], float(np.angle(-test_poles).max()))
+        weight = weights(z, test_poles, inside, target, len(share), rate.dtype, tolerance)
         if weight is None:
             continue
-        transform = Transform(
-            resolvent,
-            _complex(z, rate),
-            torch.tensor(weight).to(rate),
-            tuple((routes.index(schedule.route[first]), first) for first in groups),
-            len(schedule.output),
-            tolerance,
-            program,
-        )
+        main, check = (part.to(rate).contiguous() for part in torch.tensor(weight).chunk(2, -1))
+        transforms = Transforms(resolvent, as_complex(z, rate), inputs, kernel)
+        transform = Transform(transforms, main, check, tolerance)
         shares = transform.shares(rate, given)
         outliers = float((~(_SAFETY * shares.amax(-1) <= tolerance / 2)).double().mean())
         if outliers < fewest:
@@ -229,26 +192,10 @@ def prepare(
     return best
 
 
-def _program(wish: bool | None, resolvent: Resolvent, system: System) -> Any:
-    """Returns the compiled kernel's program, or None where PyTorch shall do."""
-    loaded = "pbpk.resolvent_kernel" in sys.modules
-    if wish is False or (wish is None and not loaded and len(system.rate) < MANY):
-        return None
-    if system.rate.device.type != "cpu" or system.rate.dtype != torch.float64:
-        return None
-    try:
-        from pbpk import resolvent_kernel
-    except (ImportError, RuntimeError):  # no numba, or nowhere to keep what it compiles
-        return None
-    edges = (system.source, system.target, system.driver)
-    return resolvent_kernel.program(resolvent, *(edge.numpy() for edge in edges))
-
-
 def _with_fewer_checks(transform: Transform, shares: Tensor) -> Transform:
     """Keeps the checks at the times at which the fits differ most on a sample."""
-    worst = shares.amax(0).argsort(descending=True)[:_CHECKS] + transform.times
-    columns = torch.cat([torch.arange(transform.times, device=worst.device), worst])
-    return replace(transform, weight=transform.weight[:, columns].contiguous())
+    worst = shares.amax(0).argsort(descending=True)[:_CHECKS]
+    return replace(transform, check=transform.check[:, worst].contiguous())
 
 
 def solve(transform: Transform, system: System, schedule: Schedule, amounts: Tensor) -> tuple[Tensor, Tensor]:
@@ -267,7 +214,9 @@ def solve(transform: Transform, system: System, schedule: Schedule, amounts: Ten
     x, error = transform(system.rate, amounts)
     poor = (~(error <= transform.tolerance)).nonzero().squeeze(-1)
     if len(poor):
-        exact = linear.solve(system[poor], schedule, amounts[poor])[..., transform.resolvent.outlets]
+        exact = linear.solve(system[poor], schedule, amounts[poor])[
+            ..., transform.transforms.resolvent.outlets
+        ]
         x = x.index_copy(0, poor, exact)
         error = error.index_fill(0, poor, 0.0)
     return x, error
@@ -298,34 +247,10 @@ def moments(system: System, state: int, route: str) -> tuple[Tensor, Tensor]:
     rows, columns, values = system.entries()
     resolvent = Resolvent(rows.tolist(), columns.tolist(), [system.inlet(route)], [state])
     tiny = 1e-30 if values.dtype == torch.float64 else 1e-15
-    F = resolvent(values, _complex([tiny * 1j], values))[0, 0, 0]
+    F = resolvent(values, as_complex([tiny * 1j], values))[0, 0, 0]
     forever = F.imag.abs() > 1e-9 * F.real.abs()  # a pole at zero
     area = torch.where(forever, torch.inf, F.real)
     return area, torch.where(forever, torch.inf, -F.imag / F.real / tiny)
-
-
-def points(K: int, first: float, last: float, sector: float) -> np.ndarray:
-    r"""Places the points where the transform is evaluated.
-
-    :math:`z_k = r_k e^{i\alpha_k}` with geometric distances :math:`r_k` from 2.7/last to 20/first and angles
-    :math:`\alpha_k` that open evenly from 0.72 to 2.0 rad, clear of the sector. The four numbers are [ours]:
-    rounded means of what a simplex search found for ratios of 10 to 3000, sectors of 0.35 to 0.85 rad and 14
-    to 26 points; they lose about half a digit to the best for each.
-
-    Arguments:
-        K: The number of points.
-        first: The shortest lag [h].
-        last: The longest lag [h].
-        sector: The half-angle of the sector about the negative axis that holds the eigenvalues [rad].
-    """
-    s = np.linspace(0.0, 1.0, K)
-    distance = (2.7 / last) ** (1.0 - s) * (20.0 / first) ** s
-    return distance * np.exp(1j * (0.72 + (min(2.0, math.pi - sector - 0.15) - 0.72) * s))
-
-
-def _complex(z: np.ndarray | list[complex], like: Tensor) -> Tensor:
-    """Returns points as complex numbers of the precision and on the device of ``like``."""
-    return torch.tensor(z, dtype=torch.complex128).to(like.device, torch.complex(like[:0], like[:0]).dtype)
 
 
 def _lags(schedule: Schedule) -> list[float]:
@@ -341,100 +266,3 @@ def _events(schedule: Schedule) -> Tensor:
     """Returns what each dose begins at each instant: (K, D) where a bolus is given or a rate changes."""
     change = torch.diff(schedule.rate, dim=0, prepend=torch.zeros_like(schedule.rate[:1]))
     return (schedule.jump != 0) | (change != 0)
-
-
-def _groups(schedule: Schedule, amounts: Tensor) -> tuple[list[int], list[np.ndarray]]:
-    """Gathers doses that share a route and scale alike from body to body.
-
-    Returns:
-        For each group its first dose that is not zero, and every dose's amount relative to that one.
-    """
-    D = amounts.shape[-1]
-    values = amounts.detach().double().cpu()
-    first: list[int] = []
-    share: list[np.ndarray] = []
-    for dose in range(D):
-        for leader, shares in zip(first, share, strict=True):
-            if schedule.route[leader] != schedule.route[dose] or amounts.requires_grad:
-                continue
-            body = int(values[:, leader].argmax())
-            ratio = values[body, dose] / values[body, leader]
-            if bool(((values[:, dose] - ratio * values[:, leader]).abs() <= 1e-13 * values[:, dose]).all()):
-                shares[dose] = float(ratio)
-                break
-        else:
-            first.append(dose)
-            share.append(np.eye(D)[dose])
-    return first, share
-
-
-def _angle(system: System) -> float:
-    """Returns the half-angle of the sector about the negative axis that holds the eigenvalues [rad]."""
-    eigenvalues = torch.linalg.eigvals(system.matrix()[..., : system.inner, : system.inner].detach().double())
-    angle = torch.atan2(eigenvalues.imag.abs(), -eigenvalues.real)
-    moving = eigenvalues.abs() > 1e-9 * eigenvalues.abs().amax(-1, keepdim=True)
-    return min(max(float((angle * moving).max()), 0.1), 1.1)
-
-
-def _poles(angle: float, first: float, last: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns test poles in the wider sector [1/h], and which of them lie in the narrower one."""
-    low, high = 0.02 / last, 6e3 / first
-    r = np.geomspace(low, high, math.ceil(_PER_DECADE * math.log10(high / low)))
-    rays = np.array([0.0, 0.5 * angle, 0.8 * angle, angle, angle + 0.5 * _MARGIN, angle + _MARGIN])
-    poles = np.concatenate([[0.0], (-r * np.exp(1j * rays[:, None])).ravel()])
-    return poles, np.concatenate([[True], np.repeat(rays <= angle, len(r))])
-
-
-def _response(schedule: Schedule, poles: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Returns the answers of scalar systems with these poles to the doses' shares, with shape (poles, T)."""
-    time = schedule.time.cpu().double().numpy()
-    outputs = time[list(schedule.output)]
-    jump = schedule.jump.cpu().double().numpy() @ share
-    rate = schedule.rate.cpu().double().numpy() @ share
-    change = np.diff(rate, prepend=0.0)
-    change[np.abs(change) < 1e-12 * np.abs(rate).max(initial=0.0)] = 0.0
-    answer = np.zeros((len(poles), len(outputs)), dtype=complex)
-    slow = np.where(poles == 0.0, 1.0, poles)[:, None]
-    for k in np.flatnonzero((jump != 0.0) | (change != 0.0)):
-        after = outputs > time[k]
-        x = poles[:, None] * (outputs[after] - time[k])
-        if jump[k]:
-            answer[:, after] += jump[k] * np.exp(x)
-        if change[k]:
-            risen = np.where(poles[:, None] == 0.0, outputs[after] - time[k], np.expm1(x) / slow)
-            answer[:, after] += change[k] * risen
-    return answer
-
-
-def _weights(
-    z: np.ndarray,
-    poles: np.ndarray,
-    inside: np.ndarray,
-    target: np.ndarray,
-    groups: int,
-    dtype: torch.dtype,
-    tolerance: float,
-) -> np.ndarray | None:
-    """Fits the weights for both sectors.
-
-    Returns:
-        The weights and what the wider fit adds to them, with shape (groups * 2K, 2T); None if
-        the narrower fit's residual is above the tolerance times the largest answer.
-    """
-    plus, minus = 1.0 / (z - poles[:, None]), 1.0 / (z.conj() - poles[:, None])
-    basis = np.concatenate([(plus + minus) / 2, (plus - minus) / 2j], -1)
-    narrow = _least_squares(basis[inside], target[inside], dtype)
-    if np.abs(basis[inside] @ narrow - target[inside]).max() > tolerance * np.abs(target).max():
-        return None
-    wide = _least_squares(basis, target, dtype)
-    pairs = zip(np.split(narrow, groups, -1), np.split(wide, groups, -1), strict=True)
-    return np.concatenate([np.concatenate([fit, other - fit], -1) for fit, other in pairs])
-
-
-def _least_squares(basis: np.ndarray, target: np.ndarray, dtype: torch.dtype) -> np.ndarray:
-    """Solves for real weights; directions that rounding would drown in ``dtype`` are left out."""
-    A, b = (np.concatenate([m.real, m.imag]) for m in (basis, target))
-    scale = np.linalg.norm(A, axis=0)
-    U, S, V = np.linalg.svd(A / scale, full_matrices=False)
-    large = _RCOND[dtype] * S[0] < S
-    return (V[large].T @ ((U[:, large].T @ b) / S[large][:, None])) / scale[:, None]

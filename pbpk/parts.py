@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -92,7 +92,12 @@ class Request:
     def quantities(self) -> list[tuple[str, float]]:
         """The rows of the sketch: an output at a time [h], or a quantity of the exposure (time NaN)."""
         profiles = [(output, time) for output in self.outputs for time in self.times.tolist()]
-        return profiles + [(name, np.nan) for name in rows.EXPOSURE]
+        return profiles + [(name, np.nan) for name in self.exposures]
+
+    @property
+    def exposures(self) -> tuple[str, ...]:
+        """The quantities of the exposure, those of metabolites too."""
+        return rows.exposures(self.compound.descent)
 
     def manifest(self, first: Cohort) -> dict[str, Any]:
         """Returns the request as plain values, given its first body; equal ones give equal numbers."""
@@ -121,19 +126,9 @@ class Request:
             graph=GRAPHS[self.graph],
             clearance=self.clearance,
             Kp_method=self.Kp_method,
-            keep=states(self.graph, self.outputs),
+            keep=["plasma", *(f"{name}:plasma" for name in self.compound.descent), *self.outputs],
             throw=False,
         )
-
-
-def states(graph: str, outputs: Sequence[str]) -> list[str]:
-    """Returns the states from which plasma and the outputs are read."""
-    homes = GRAPHS[graph]
-    found = [
-        output if output in homes.nodes else homes.home("venous" if output in ("plasma", "blood") else output)
-        for output in ("plasma", *outputs)
-    ]
-    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -150,7 +145,7 @@ class Work:
             cohort = self.request.cohort(number)
             simulation = self.request.simulate(cohort)
             table = rows.rows(cohort, simulation)
-            sketch, profiles = self._sketched(simulation, table)
+            sketch, profiles = self.sketched(simulation, table)
             files = {"bodies": rows.pack(table), "sketch": packed(sketch)}
             if self.request.profiles:
                 times = json.dumps(self.request.times.tolist())
@@ -168,7 +163,7 @@ class Work:
         write(self.folder / SEALS / f"{name(number)}.json", json.dumps(said, indent=2).encode())
         return len(cohort)
 
-    def _sketched(
+    def sketched(
         self, simulation: Simulation, table: Mapping[str, np.ndarray]
     ) -> tuple[Sketch, dict[str, np.ndarray]]:
         """Counts every solved body's concentrations and exposure; returns the concentrations too."""
@@ -179,7 +174,8 @@ class Work:
             for row, values in enumerate(np.concatenate([c[solved].T for c in C.values()])):
                 sketch.add(row, values)
             kept += [C] if self.request.profiles else []
-        for row, name in enumerate(rows.EXPOSURE, start=len(sketch.count) - len(rows.EXPOSURE)):
+        names = self.request.exposures
+        for row, name in enumerate(names, start=len(sketch.count) - len(names)):
             sketch.add(row, table[name][~np.isnan(table[name])])
         return sketch, {name: np.concatenate([C[name] for C in kept]) for name in (kept[0] if kept else ())}
 

@@ -40,6 +40,27 @@ def logarithmic(axes: Any, decades: float = 4.0) -> Any:
     return axes
 
 
+def few_ticks(axis: Any, low: float, high: float) -> Any:
+    """Gives a logarithmic axis from ``low`` to ``high``, ``axes.xaxis`` say, few enough labels to be read."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    steps = (
+        (1.0, 2.0, 3.0, 4.0, 6.0) if high < 5.0 * low else (1.0, 2.0, 5.0) if high < 50.0 * low else (1.0,)
+    )
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+    return axis
+
+
+def spread_out(axes: Any, low: float, high: float) -> Any:
+    """Makes the horizontal axis logarithmic if it spans a decade."""
+    if high > 10.0 * low:
+        axes.set_xscale("log")
+        few_ticks(axes.xaxis, low, high)
+    return axes
+
+
 def histogram(axes: Any, values: Any, label: str, colour: str = _COLOUR) -> Any:
     """Draws how a positive quantity is spread over a population, on a logarithmic axis if it spans a decade.
 
@@ -59,6 +80,6 @@ def histogram(axes: Any, values: Any, label: str, colour: str = _COLOUR) -> Any:
             values, bins=space(values.min() / 1.01, values.max() * 1.01, bins + 1), color=colour, alpha=0.6
         )
         axes.axvline(np.median(values), color=colour, linewidth=2)
-        axes.set_xscale("log" if wide else "linear")
+        spread_out(axes, values.min(), values.max())
     axes.set(xlabel=label, ylabel="bodies")
     return axes

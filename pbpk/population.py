@@ -24,11 +24,9 @@ from typing import Any
 
 from pbpk import executor as executors
 from pbpk import parts, people
-from pbpk.checks import choose
 from pbpk.compound import Compound
-from pbpk.exposure import checked_outputs
+from pbpk.exposure import outputs_in
 from pbpk.files import check_folder
-from pbpk.graph import GRAPHS
 from pbpk.parts import PART, Request, Work
 from pbpk.people import People
 from pbpk.physiology import Cohort
@@ -75,7 +73,7 @@ def population(
         points: About how many output times.
         outputs: The outputs whose quantiles over time are wanted, plasma or organs.
         seed: The same seed and request give the same bodies; a larger n begins with those of a smaller.
-        conditions: What people whom a model draws must meet, by name: age, sex, where.
+        conditions: What people whom a model draws must meet, by name: age, sex, where; and steps.
         graph: The name of one of :data:`pbpk.graph.GRAPHS`.
         clearance: ``"observed"`` or ``"in-vitro"``.
         Kp_method: One of :data:`pbpk.partition.METHODS`.
@@ -108,22 +106,23 @@ def population(
         )
     source = people.find(cohort, dict(conditions or {})) if isinstance(cohort, str) else cohort
     drug = Compound.load(compound) if isinstance(compound, str) else compound
+    count = _how_many(n, source)
+    first = source.part(0, 0, 1, seed)
     request = Request(
         source,
-        _how_many(n, source),
+        count,
         seed,
         drug,
         dose,
         hours,
         points,
-        checked_outputs(",".join(outputs), GRAPHS[choose("--graph", graph, GRAPHS)]),
+        outputs_in(",".join(outputs), first, drug, graph, clearance, Kp_method),
         graph,
         clearance,
         Kp_method,
         profiles,
         part,
     )
-    first = source.part(0, 0, 1, seed)
     request.simulate(first)  # whatever is wrong with the request is wrong here
     folder = Path(folder).absolute()
     check_folder(folder)
@@ -132,12 +131,12 @@ def population(
         work = _begin(folder, request, first, resume)
         done = [number for number in range(request.parts) if resume and parts.whole(work, number)]
         left = [number for number in range(request.parts) if number not in set(done)]
-        count = sum(parts.seal(folder, number)["bodies"] for number in done)
+        solved = sum(parts.seal(folder, number)["bodies"] for number in done)
         people.close()
         for bodies in executors.run(work, left, executor, workers, scheduler):
-            count += bodies
+            solved += bodies
             if progress:
-                progress(count, request.n)
+                progress(solved, request.n)
         _sweep(folder)
         found = Population.gather(folder, request)
         found.write(_settings())
@@ -185,10 +184,15 @@ def _how_many(n: int | None, source: People) -> int:
     return int(n if n is not None else most or 0)
 
 
+def _occupied(folder: Path) -> bool:
+    """Tells whether anything is in a folder."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def _begin(folder: Path, request: Request, first: Cohort, resume: bool) -> Work:
     """Writes the manifest, or checks that the folder holds the same one."""
     path = folder / "manifest.json"
-    occupied = any(folder.iterdir())
+    occupied = _occupied(folder)
     if occupied and not resume:
         raise ValueError(f"{folder} must be empty, but is not. Add --resume to go on with what is there.")
     asked = request.manifest(first)
@@ -240,7 +244,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Does what ``pbpk population`` asks for; returns 1 if a body could not be solved."""
     from pbpk.progress import bar
 
-    asked = {name: getattr(arguments, name) for name in ("age", "sex", "where")}
+    if arguments.resume and not _occupied(Path(arguments.output)):
+        print(f"pbpk: {arguments.output} holds nothing to go on with: it is begun anew", file=sys.stderr)
+    asked = {name: getattr(arguments, name) for name in ("age", "sex", "where", "steps")}
     with bar("bodies", arguments.n or 0) as progress:
         found = population(
             arguments.cohort,

@@ -70,7 +70,7 @@ class Population:
         """Returns the quantiles of the exposure in plasma, one row a quantity; n says of how many bodies."""
         frame = self._levels(probabilities)
         frame = frame[frame["time"].isna() & (frame["n"] > 0)].drop(columns="time")
-        frame["output"] = [f"{name} [{UNITS[name]}]" for name in frame["output"]]
+        frame["output"] = [rows.labelled(name) for name in frame["output"]]
         return frame.rename(columns={"output": "quantity"}).reset_index(drop=True)
 
     def _levels(self, probabilities: Sequence[float]) -> pd.DataFrame:
@@ -102,7 +102,7 @@ class Population:
         """Returns a short table for a terminal."""
         request = self.request
         table = self.exposure()
-        lines = [f"{request.compound.name} {request.dose}; {request.n:,} bodies, plasma"]
+        lines = [f"{request.compound.name} {request.dose}; {rows.counted(request.n)}, plasma"]
         if len(table):
             shown = table[["quantity", "p5", "p50", "p95"]]
             lines.append(shown.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
@@ -134,30 +134,28 @@ class Population:
         failures: pd.DataFrame,
         settings: Mapping[str, str],
     ) -> str:
-        import pandas as pd
-
         from pbpk import report
 
         request = self.request
         medians = exposure.set_index("quantity")["p50"]
-        named = ((name, f"{name} [{UNITS[name]}]") for name in _SHOWN)
         facts = [("bodies", f"{request.n:,}"), ("hours", f"{request.hours:g}")]
-        facts += [(f"{UNITS[n]}, median {n}", f"{medians[q]:.3g}") for n, q in named if q in medians]
+        for name in _SHOWN:
+            if (quantity := rows.labelled(name)) in medians:
+                facts.append((f"{UNITS[name]}, median {name}", f"{medians[quantity]:.3g}"))
         facts += [("not solved", f"{self.failed:,}")]
         manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-        pairs = {**settings, **{key: json.dumps(value) for key, value in manifest.items()}}
         return report.render(
             "population.html",
             title=f"{request.compound.name}: {request.dose}",
-            subtitle=f"Whole-body simulation over {request.hours:g} h in {request.n:,} bodies, "
-            f"in {request.parts:,} parts",
+            subtitle=f"Whole-body simulation over {request.hours:g} h in {rows.counted(request.n)}",
             facts=facts,
             concentration=self._ribbons(quantiles) if request.n > self.failed else "",
             spread=self._spread(),
             exposure=report.table(exposure),
             failed=self._reasons(),
             failures=report.table(failures.head(_FAILURES_SHOWN)) if self.failed else "",
-            settings=report.table(pd.DataFrame(list(pairs.items()), columns=["setting", "is"])),
+            settings=report.pairs("setting", "is", {**settings, **manifest, "parts": request.parts}),
+            sources=report.pairs("value", "source", request.compound.sources()),
         )
 
     def _ribbons(self, quantiles: pd.DataFrame) -> str:
@@ -176,29 +174,30 @@ class Population:
         from pbpk import report
 
         figure, axes = report.figure(11, 3.2, ncols=len(_SHOWN))
-        first = len(self.request.quantities) - len(rows.EXPOSURE)
+        names = [name for name, _ in self.request.quantities]
         for axis, name in zip(axes, _SHOWN, strict=True):
-            draw_counts(axis, self.sketch.count[first + rows.EXPOSURE.index(name)])
-            axis.set(xlabel=f"{name} [{UNITS[name]}]", ylabel="bodies in each 1 %")
+            draw_counts(axis, self.sketch.count[names.index(name)])
+            axis.set(xlabel=rows.labelled(name), ylabel="bodies in each 1 %")
         return report.picture(figure)
 
 
-def draw_counts(axes: Any, counts: np.ndarray, most: int = 60) -> Any:
-    """Draws one row of a sketch as a histogram on a logarithmic axis, without the outermost thousandths.
+def draw_counts(axes: Any, counts: np.ndarray) -> Any:
+    """Draws one row of a sketch as a histogram without the outermost thousandths, logarithmic if it is wide.
 
     Arguments:
         axes: A matplotlib ``Axes``.
         counts: The counts by bin, with shape (``sketch.BINS``).
-        most: How many bars there are at most.
     """
     known = counts[1:-1]
     share = known.cumsum() / max(int(known.sum()), 1)
     first, last = (int(np.searchsorted(share, level)) for level in (1e-3, 1 - 1e-3))
     if not known.sum() or first == last:
         return axes
+    from pbpk import plot
+
+    most = min(60, max(8, int(known.sum() ** 0.5)))
     cuts = np.unique(np.linspace(first, last + 1, most + 1).round().astype(int))
     edge = sketch.edges()[1:][cuts]
     height = np.add.reduceat(known[: last + 1], cuts[:-1]) / (100.0 * np.diff(np.log(edge)))
     axes.stairs(height, edge, fill=True, color=_COLOUR, alpha=0.6)
-    axes.set_xscale("log")
-    return axes
+    return plot.spread_out(axes, edge[0], edge[-1])

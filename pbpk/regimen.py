@@ -207,9 +207,9 @@ class Regimen:
         """Returns text that :meth:`parse` reads back to an equal regimen."""
         return " + ".join(str(dose) for dose in self.doses)
 
-    def times_of(self, BW: Tensor) -> Tensor:
-        """Returns when each dose is first given [h] to bodies of weight ``BW``, with shape :math:`(*, D)`."""
-        return torch.stack([_each_body("time", dose.time, BW) for dose in self.doses], -1)
+    def times_of(self, like: Tensor) -> Tensor:
+        """Returns when each dose is first given [h] to the bodies of ``like``, with shape :math:`(*, D)`."""
+        return torch.stack([_each_body("time", dose.time, like) for dose in self.doses], -1)
 
     def amounts(self, BW: Tensor) -> Tensor:
         """Returns each dose's amount [mg] for bodies of weight ``BW`` [kg], with shape :math:`(*, D)`."""
@@ -320,15 +320,15 @@ def _text(value: float | Tensor) -> str:
     return _number(float(value.detach() if isinstance(value, Tensor) else value))
 
 
-def _each_body(name: str, value: float | Tensor, BW: Tensor) -> Tensor:
-    """Returns a number, or one a body, with the shape of ``BW``."""
-    given = torch.as_tensor(value, dtype=BW.dtype, device=BW.device)
-    if given.ndim and given.shape != BW.shape:
+def _each_body(name: str, value: float | Tensor, like: Tensor) -> Tensor:
+    """Returns a number, or one a body, with the shape of ``like``."""
+    given = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    if given.ndim and given.shape != like.shape:
         raise ValueError(
-            f"Dose.{name} must be one number or one for each body {tuple(BW.shape)}, "
+            f"Dose.{name} must be one number or one for each body {tuple(like.shape)}, "
             f"but has shape {tuple(given.shape)}."
         )
-    return given.expand(BW.shape)
+    return given.expand(like.shape)
 
 
 def _check_not_negative(name: str, value: float | Tensor) -> None:

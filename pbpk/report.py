@@ -6,6 +6,7 @@ import base64
 import functools
 import importlib.resources
 import io
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -40,6 +41,30 @@ def table(frame: pd.DataFrame, digits: int = 3) -> str:
     return frame.to_html(
         index=False, border=0, na_rep="", float_format=lambda value: f"{value:.{digits}g}", escape=True
     )
+
+
+def pairs(name: str, says: str, values: Mapping[str, Any]) -> str:
+    """Returns names and values as an HTML table of two columns; what is nested has a row an entry.
+
+    >>> pairs("setting", "is", {"people": {"generator": "PCDM"}}).count("people: generator")
+    1
+    """
+    frame = pd.DataFrame(list(_flat(values)), columns=[name, says])
+    return frame.to_html(index=False, border=0, classes="text", escape=True)
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}: {inner}", text) for inner, text in _flat(value))
+        elif isinstance(value, list | tuple):
+            yield key, ", ".join(str(each) for each in value)
+        elif isinstance(value, bool):
+            yield key, "yes" if value else "no"
+        elif isinstance(value, float):
+            yield key, f"{value:g}"
+        else:
+            yield key, "not stated" if value in (None, "") else str(value)
 
 
 def render(template: str, **values: Any) -> str:

@@ -58,8 +58,8 @@ def program(resolvent: Resolvent, source: Ints, target: Ints, driver: Ints) -> P
         elif k in resolvent.sources:
             entering += [(s, *place[i]) for (i, j), s in slot.items() if j == k and i in place]
             inlets.append((SOURCE, slot[k, k], len(entering)))
-        else:
-            return None
+        else:  # from here no path leads to an outlet: a source of nothing
+            inlets.append((SOURCE, 0, len(entering)))
     feeds = [(s, leaves[j], core[i]) for (i, j), s in slot.items() if j in leaves and i in core]
     fed = [(s, leaves[i], core[j]) for (i, j), s in slot.items() if i in leaves and j in core]
     return Program(

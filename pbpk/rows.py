@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 EXPOSURE = ("Cmax", "tmax", "AUC", "AUCinf", "t_half", "CL", "F")
 """What is kept of a body's exposure in plasma, in the units of :data:`pbpk.nca.UNITS`."""
 
+OF_METABOLITES = ("Cmax", "tmax", "AUC", "AUCinf", "t_half")
+"""What is kept of each metabolite, as ``M1:Cmax``."""
+
 _WHO = {"age": "year", "height": "cm", "BW": "kg", "BMI": "kg/m2", "HCT": "1", "SCR": "mg/dL", "GFR": "L/h"}
 _WHO |= {"CO": "L/h", "FAT": "kg"}
 _MASSES = ("adipose", "brain", "kidney", "liver", "muscle")
@@ -42,6 +45,33 @@ ROW_UNITS: Mapping[str, str] = {
     "error": "1",
 }
 """The unit of each number in a row; ``error`` is the engine's estimate as a share of the peak."""
+
+
+def exposures(metabolites: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of what is kept of a body's exposure.
+
+    >>> exposures(["M1"])[-2:]
+    ('M1:AUCinf', 'M1:t_half')
+    """
+    return (*EXPOSURE, *(f"{name}:{quantity}" for name in metabolites for quantity in OF_METABOLITES))
+
+
+def labelled(name: str) -> str:
+    """Returns the name of an exposure with its unit.
+
+    >>> labelled("M1:Cmax")
+    'M1:Cmax [mg/L]'
+    """
+    return f"{name} [{UNITS[name.rpartition(':')[2]]}]"
+
+
+def counted(n: int) -> str:
+    """Returns how many bodies there are in words.
+
+    >>> counted(1), counted(2000)
+    ('1 body', '2,000 bodies')
+    """
+    return f"{n:,} {'body' if n == 1 else 'bodies'}"
 
 
 def rows(cohort: Cohort, simulation: Simulation) -> dict[str, np.ndarray]:
@@ -95,16 +125,22 @@ def exposure(simulation: Simulation) -> dict[str, np.ndarray]:
     otherwise they are extrapolated, and F is not known.
     """
     each = [_exposure(part) for part in slices(simulation)]
-    return {name: np.concatenate([part[name] for part in each]) for name in ("dose", *EXPOSURE)}
+    return {name: np.concatenate([part[name] for part in each]) for name in each[0]}
 
 
 def _exposure(simulation: Simulation) -> dict[str, np.ndarray]:
-    found = simulation.nca(method="classical").reindex(columns=EXPOSURE)
     given = simulation.given[:, -1]
-    if simulation.engine in EXACT:
-        found = found.assign(**{name: value.numpy() for name, value in _areas(simulation, given).items()})
-    found[(simulation.status != SOLVED).numpy()] = np.nan
-    return {"dose": given.sum(-1).numpy(), **{name: found[name].to_numpy() for name in EXPOSURE}}
+    found = {"dose": given.sum(-1).numpy()}
+    unsolved = (simulation.status != SOLVED).numpy()
+    for drug in simulation.system.drugs:
+        names, output = (OF_METABOLITES if drug.name else EXPOSURE), f"{drug.prefix}plasma"
+        table = simulation.nca(output, method="classical").reindex(columns=names)
+        if simulation.engine in EXACT:
+            exact = _areas(simulation, given, output)
+            table = table.assign(**{name: exact[name].numpy() for name in names if name in exact})
+        table[unsolved] = np.nan
+        found |= {drug.prefix + name: table[name].to_numpy() for name in names}
+    return found
 
 
 def slices(simulation: Simulation, size: int = 2048) -> Iterator[Simulation]:
@@ -115,10 +151,10 @@ def slices(simulation: Simulation, size: int = 2048) -> Iterator[Simulation]:
         yield dataclasses.replace(simulation, **{name: getattr(simulation, name)[part] for name in names})
 
 
-def _areas(simulation: Simulation, given: Tensor) -> dict[str, Tensor]:
-    """Returns what follows from the area under the answer to a unit dose, each with shape (n)."""
+def _areas(simulation: Simulation, given: Tensor, output: str) -> dict[str, Tensor]:
+    """Returns what follows from the area of ``output`` after a unit dose, each with shape (n)."""
     system, doses = simulation.system, simulation.regimen.doses
-    state, per_mg = system.states.index(system.state_of("plasma")), system.per_mg("plasma")
+    state, per_mg = system.states.index(system.state_of(output)), system.per_mg(output)
     area = {route: laplace.moments(system, state, route)[0] * per_mg for route in ROUTES}
     each = [amount * area[dose.route] for dose, amount in zip(doses, given.unbind(-1), strict=True)]
     return {"AUCinf": torch.stack(each).sum(0), "CL": 1.0 / area["iv"], "F": area["po"] / area["iv"]}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pbpk.checks import choose
 from pbpk.compound import Compound
-from pbpk.course import Course, Progress
+from pbpk.course import STEPPING, Course, Progress
 from pbpk.graph import GRAPHS, WHOLE_BODY, OrganGraph
 from pbpk.physiology import Cohort, Physiology
 from pbpk.regimen import Regimen
@@ -25,9 +25,9 @@ from pbpk.topology import Kinetics, System, assemble, kinetics
 
 __all__ = ["ENGINES", "Simulation", "simulate"]
 
-ENGINES: tuple[str, ...] = ("auto", "linear", "laplace", "stiff")
+ENGINES: tuple[str, ...] = ("auto", "linear", "laplace", "stiff", "volterra")
 MANY = 256
-"""From so many bodies on, "auto" finds it worth while to prepare a transform."""
+"""From so many bodies on, "auto" finds it worth while to prepare an engine without time stepping."""
 
 
 def simulate(
@@ -57,20 +57,22 @@ def simulate(
         regimen: What is given, or its text.
         times: The output times [h], not negative and ascending, with shape :math:`(T)`; the last one after
             the first dose.
-        graph: The organ graph, or the name of one of :data:`pbpk.graph.GRAPHS`.
+        graph: The organ graph, or the name of one of :data:`pbpk.graph.GRAPHS`; where the drug has a wall, or
+            the brain its fluid, it is split.
         engine: ``"linear"`` (exact), ``"laplace"`` (an error of rtol times the peak at most, many times
-            faster, for states that are kept), ``"stiff"`` (adaptive), or ``"auto"``: stiff if an enzyme
-            saturates, laplace for many bodies of which only some states are kept, else linear. Where
-            laplace cannot meet rtol, linear takes its place; so it does at steady state and where bodies
-            have their own dose times. The result says which engine ran.
+            faster, for states that are kept), ``"stiff"`` (adaptive), ``"volterra"`` (saturable, as laplace),
+            or ``"auto"``: for many bodies of which only some states are kept laplace, or volterra if an
+            enzyme saturates, else linear or stiff. Where laplace or volterra cannot meet rtol, linear or
+            stiff takes its place; so it does at steady state and where bodies have their own dose times.
+            Volterra has no gradient: where one is wanted, stiff runs. The result says which engine ran.
         clearance: ``"observed"`` or ``"in-vitro"``, see :func:`pbpk.clearance.hepatic_intrinsic`.
         Kp_method: One of :data:`pbpk.partition.METHODS`.
-        keep: The states to keep, all by default; ``["venous"]`` is enough for plasma, and a million bodies
-            then fit in memory.
+        keep: The states and outputs to keep, all by default; ``["plasma"]`` alone lets a million bodies fit
+            in memory.
         lag: How much later a dose by mouth begins to leave the stomach [h], a number or one a body.
         steady_state: Begin with what is there just before the first dose of a regimen that has always been
             repeated at its interval (:mod:`pbpk.steady`). Where an enzyme saturates it has no gradient.
-        rtol: The relative tolerance of the stiff engine; of the laplace engine, as a share of the peak.
+        rtol: The relative tolerance of the stiff engine; of laplace and volterra, as a share of the peak.
         throw: Raise if a body cannot be solved; otherwise its amounts are NaN and its status says why.
         chunk: How many bodies are solved together.
         progress: Called with (bodies done, bodies in all) after each chunk.
@@ -103,7 +105,7 @@ def simulate(
     system = assemble(graph, bodies, drug)
     dose = plan.amounts(bodies.BW)
     possible = _possible(system, ids, throw)
-    kept = tuple(choose("keep", state, system.states) for state in (system.states if keep is None else keep))
+    kept = system.states if keep is None else _kept(system, keep)
     course = Course(
         system.flat(),
         plan,
@@ -141,6 +143,13 @@ def simulate(
     )
 
 
+def _kept(system: System, keep: Sequence[str]) -> tuple[str, ...]:
+    """Returns the states named in ``keep``, and those from which the outputs named there are read."""
+    known = dict.fromkeys([*system.states, *system.outputs()])
+    named = (choose("keep", name, known) for name in keep)
+    return tuple(dict.fromkeys(n if n in system.states else system.state_of(n) for n in named))
+
+
 def _bodies(cohort: Cohort | Physiology) -> tuple[Physiology, np.ndarray]:
     if isinstance(cohort, Cohort):
         return cohort.physiology, cohort.id
@@ -176,10 +185,15 @@ def _check_plan(plan: Regimen, time: Tensor, steady_state: bool) -> None:
 def _chosen(engine: str, drug: Kinetics, many: bool, plain: bool) -> str:
     choose("engine", engine, ENGINES)
     if engine in EXACT and drug.saturable:
-        raise ValueError(f"engine must be 'stiff' or 'auto' for saturable enzymes, but is {engine!r}.")
-    if engine != "auto":
-        return "linear" if engine == "laplace" and not plain else engine
-    return "stiff" if drug.saturable else "laplace" if many else "linear"
+        raise ValueError(
+            f"engine must be 'stiff', 'volterra' or 'auto' for saturable enzymes, but is {engine!r}."
+        )
+    if engine == "volterra" and not drug.saturable:
+        raise ValueError("engine must be another one where no enzyme saturates, but is 'volterra'.")
+    if engine == "auto":
+        without_steps = "volterra" if drug.saturable else "laplace"
+        return without_steps if many else STEPPING[without_steps]
+    return engine if plain else STEPPING.get(engine, engine)
 
 
 def _checked_times(times: Sequence[float] | Tensor) -> Tensor:

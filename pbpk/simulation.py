@@ -66,10 +66,11 @@ class Simulation:
         bolus_amount: The amounts in the kept states just after that [mg], with shape :math:`(*, P, s)`.
         initial: What was in the states before time 0 [mg], with shape :math:`(*, n)`, or None for nothing.
         id: The bodies' names, an array of shape :math:`(*)`.
-        engine: The engine that ran: ``"linear"``, ``"laplace"`` or ``"stiff"``.
-        rtol: The tolerance of the stiff and the laplace engine.
+        engine: The engine that ran: ``"linear"``, ``"laplace"``, ``"volterra"`` or ``"stiff"``.
+        rtol: The tolerance of any but the linear engine.
         error: The estimated error of each body's amounts as a share of their peak, with shape :math:`(*)`: 0
-            where the exact engine ran, NaN where nothing was solved or no error is estimated (stiff).
+            where the exact engine ran, NaN where nothing was solved, and where the stiff engine followed
+            dose times of the body's own.
     """
 
     time: Tensor
@@ -254,8 +255,9 @@ class Simulation:
         sample of its own. ``"exact"``, for linear kinetics, takes Cmax, tmax and the terminal slope from it;
         the area to infinity and the mean residence time come from the rate matrix whatever was kept, the area
         to the last time if every state was; and so do, for plasma, the clearance CL and the volume Vss of an
-        intravenous dose and the bioavailability F of a dose by mouth. Of the laplace engine's concentrations
-        those above 100 times its tolerance count, as its error is a share of the peak. What refers to a
+        intravenous dose and the bioavailability F of a dose by mouth. Of the laplace and the volterra
+        engine's concentrations those above 100 times the tolerance count, as the error is a share of the
+        peak. What refers to a
         single dose is NaN where the simulation began at steady state.
 
         Arguments:
@@ -339,8 +341,8 @@ class Simulation:
             frame["Vz"] = frame["CL"] / frame["lambda_z"]
 
     def _above_noise(self, C: Tensor) -> Tensor:
-        """Returns concentrations with zero for those of which laplace leaves less than two digits."""
-        if self.engine != "laplace":
+        """Returns concentrations with zero for those of which less than two digits are left."""
+        if self.engine not in ("laplace", "volterra"):
             return C
         noise = 100.0 * self.rtol * C.detach().amax(-1, keepdim=True)
         return torch.where((noise > C) & (self.error[..., None] > 0), 0.0, C)

@@ -159,7 +159,28 @@ def solve(
     kept: Sequence[int] | None = None,
     compiled: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Solves a batch of systems with saturable enzymes.
+    """Solves a batch of systems with saturable enzymes; see :func:`solve_with_error`.
+
+    Returns:
+        The amounts in the kept states at the output times [mg], with shape :math:`(B, T, s)`, and the status,
+        with shape :math:`(B)`. What comes after a body failed is NaN.
+    """
+    options = (rtol, atol, max_steps, initial, kept, compiled)
+    return solve_with_error(system, schedule, amounts, *options)[:2]
+
+
+def solve_with_error(
+    system: System,
+    schedule: Schedule,
+    amounts: Tensor,
+    rtol: float = 1e-6,
+    atol: float = 1e-9,
+    max_steps: int = 10_000,
+    initial: Tensor | None = None,
+    kept: Sequence[int] | None = None,
+    compiled: bool | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Solves a batch of systems with saturable enzymes, and says how well.
 
     Arguments:
         system: The equations, with batch shape :math:`(B)`.
@@ -175,8 +196,9 @@ def solve(
             by default the kernel where it can and the batch repays loading it. Both take the same steps.
 
     Returns:
-        The amounts in the kept states at the output times [mg], with shape :math:`(B, T, s)`, and the status,
-        with shape :math:`(B)`. What comes after a body failed is NaN.
+        The amounts in the kept states at the output times [mg], with shape :math:`(B, T, s)`, the status,
+        with shape :math:`(B)`, and the estimated error as a share of the peak, with shape :math:`(B)`. What
+        comes after a body failed is NaN, and so is its error.
 
     Raises:
         ValueError: If ``compiled`` is asked for and cannot be.
@@ -190,16 +212,30 @@ def solve(
     x = system.rate.new_zeros(len(system.states), system.rate.shape[0]) if initial is None else initial.T
     status = torch.full((x.shape[1],), SOLVED, device=device)
     scale = _scale(amounts, atol)
-    states = [x.T.unsqueeze(0)]
-    for first, last in _segments(schedule):
+    states, local = [x.T.unsqueeze(0)], torch.zeros_like(x)
+    for first, last in segments(schedule):
         x = x.index_add(0, inlet, (schedule.jump[first].to(x) * amounts).T)
         feed = torch.zeros_like(x).index_add(0, inlet, (schedule.rate[first].to(x) * amounts).T)
         times = (schedule.time[first + 1 : last + 1] - schedule.time[first]).to(x)
-        reached, failed = _advance(equations.fed(feed), x, times, rtol, scale, max_steps)
+        reached, failed, lost = _advance(equations.fed(feed), x, times, rtol, scale, max_steps)
+        local = local + lost
         status = torch.where(status == SOLVED, failed, status)
         states.append(reached)
         x = reached[-1].T
-    return torch.cat(states)[list(schedule.output)][..., kept].transpose(0, 1), status
+    out = torch.cat(states)[list(schedule.output)][..., kept].transpose(0, 1)
+    return out, status, _estimate(local[kept].T, out, rtol)
+
+
+def _estimate(local: Tensor, out: Tensor, rtol: float) -> Tensor:
+    """Estimates the error of profiles (B, T, s) from the sums of their steps' errors (B, s).
+
+    U_6 is the error of the solution of order 3, at most rtol times the amount in a step. That of order 4,
+    which is kept, is smaller by another power of the step, the fourth root of that [ours]; beside the true
+    error the estimate is 3 to 13 times as large over a day and up to 200 times over a week of 16 doses, for
+    what is lost in a step dies away with the drug and is summed nevertheless.
+    """
+    peak = out.detach().abs().amax(1).clamp(min=torch.finfo(out.dtype).tiny)
+    return rtol**0.25 * (local / peak).amax(-1)
 
 
 @functools.cache
@@ -228,7 +264,7 @@ def _compiled(wish: bool | None, system: System, schedule: Schedule) -> bool:
 
 def _is_many(system: System, schedule: Schedule) -> bool:
     loaded = "pbpk.stiff_compiled" in sys.modules
-    return loaded or len(system.rate) * len(_segments(schedule)) >= MANY
+    return loaded or len(system.rate) * len(segments(schedule)) >= MANY
 
 
 def _solve_compiled(
@@ -238,16 +274,17 @@ def _solve_compiled(
     settings: tuple[float, float, int],
     initial: Tensor | None,
     kept: list[int],
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     from pbpk import stiff_compiled
 
     rtol, atol, max_steps = settings
     start = amounts.new_zeros(len(amounts), len(system.states)) if initial is None else initial
     scale = _scale(amounts, atol)
-    lu, segments = _Equations.of(system).lu, _segments(schedule)
-    return stiff_compiled.solve(
-        lu, system, schedule, segments, amounts, start, kept, (rtol, scale, max_steps)
+    lu, stretches = _Equations.of(system).lu, segments(schedule)
+    out, status, local = stiff_compiled.solve(
+        lu, system, schedule, stretches, amounts, start, kept, (rtol, scale, max_steps)
     )
+    return out, status, _estimate(local, out, rtol)
 
 
 def _scale(amounts: Tensor, atol: float) -> Tensor:
@@ -255,7 +292,7 @@ def _scale(amounts: Tensor, atol: float) -> Tensor:
     return atol * amounts.detach().amax(-1).clamp(min=torch.finfo(amounts.dtype).tiny)
 
 
-def _segments(schedule: Schedule) -> list[tuple[int, int]]:
+def segments(schedule: Schedule) -> list[tuple[int, int]]:
     """Returns the stretches of the axis inside which nothing is given, starts or ends."""
     last = len(schedule.time) - 1
     cuts = [
@@ -268,11 +305,16 @@ def _segments(schedule: Schedule) -> list[tuple[int, int]]:
 
 def _advance(
     equations: _Equations, x: Tensor, times: Tensor, rtol: float, scale: Tensor, max_steps: int
-) -> tuple[Tensor, Tensor]:
-    """Integrates from 0 over ``times`` [h]; returns the states there, (T, B, n), and the status."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Integrates from 0 over ``times`` [h].
+
+    Returns:
+        The states there, (T, B, n), the status, and the sum of the local errors, (n, B).
+    """
     end = float(times[-1])
     out = x.new_full((len(times), *x.T.shape), math.nan)
     status = torch.full((x.shape[1],), STEP_LIMIT, device=x.device)
+    local = torch.zeros_like(x.detach())
     who = torch.arange(x.shape[1], device=x.device)  # the bodies still on the way; so is all that follows
     t, due = torch.zeros_like(scale), torch.zeros_like(who)
     h = _first_step(equations, x, scale, end)
@@ -284,6 +326,7 @@ def _advance(
         accepted = error <= 1.0
         reach = torch.where(end - t - h <= SMALLEST * end, end, t + h)
         due = _record(out, who, due, times, torch.where(accepted, reach, -1.0), t, h, (x, new, U))
+        local.index_add_(1, who, torch.where(accepted, U[5].detach().abs(), 0.0))
         x = torch.where(accepted, new, x)
         t = torch.where(accepted, reach, t)
         factor = (SAFETY * error**-0.25).clamp(SHRINK, GROW)
@@ -297,7 +340,7 @@ def _advance(
             who, due, was_accepted = who[on], due[on], was_accepted[on]
             if not len(who):
                 break
-    return out, status
+    return out, status, local
 
 
 def _record(

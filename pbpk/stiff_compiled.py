@@ -32,7 +32,7 @@ def solve(
     initial: Tensor,
     kept: Sequence[int],
     tolerances: tuple[float, Tensor, int],
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Solves a batch of systems on the CPU, in double precision.
 
     Arguments:
@@ -46,8 +46,8 @@ def solve(
         tolerances: rtol, the absolute tolerance of each body [mg], and the limit of steps.
 
     Returns:
-        The kept amounts at the output times [mg], with shape :math:`(B, T, s)`, and the status, with shape
-        :math:`(B)`.
+        The kept amounts at the output times [mg], with shape :math:`(B, T, s)`, the status, with shape
+        :math:`(B)`, and the sums of the kept states' local errors [mg], with shape :math:`(B, s)`.
     """
     edges = (system.source, system.target, system.driver, system.saturable_source, system.saturable_target)
     program, at = kernel.program(lu, *(edge.numpy() for edge in edges))
@@ -89,6 +89,7 @@ class _Solve(torch.autograd.Function):
         ctx.program, ctx.at, ctx.plan = program, at, plan
         B, T = len(values[0]), len(plan.output_time)
         out, status = np.empty((B, T, len(plan.kept))), np.empty(B, dtype=np.int64)
+        local = np.empty((B, len(plan.kept)))
         ctx.blocks = []
         for low in range(0, B, _BLOCK if ctx.taped else max(B, 1)):
             part = slice(low, low + _BLOCK) if ctx.taped else slice(0, B)
@@ -96,7 +97,8 @@ class _Solve(torch.autograd.Function):
             capacity = _CAPACITY * len(plan.length) if ctx.taped else 0
             while True:
                 tape = _tape(len(bodies.rate), capacity, len(at))
-                kernel.integrate(program, plan, bodies, rtol, max_steps, out[part], status[part], tape)
+                answer = (out[part], status[part], local[part])
+                kernel.integrate(program, plan, bodies, rtol, max_steps, *answer, tape)
                 if not (status[part] == TAPE_FULL).any():
                     break
                 capacity *= 2
@@ -105,9 +107,9 @@ class _Solve(torch.autograd.Function):
                 tape = kernel.Tape(tape.taken, *(np.ascontiguousarray(v[:, :longest]) for v in tape[1:]))
                 ctx.blocks.append((part, bodies, tape))
         ctx.status = status
-        answer = torch.from_numpy(status)
-        ctx.mark_non_differentiable(answer)
-        return torch.from_numpy(out), answer
+        beside = torch.from_numpy(status), torch.from_numpy(local)
+        ctx.mark_non_differentiable(*beside)
+        return torch.from_numpy(out), *beside
 
     @staticmethod
     @once_differentiable

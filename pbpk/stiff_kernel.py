@@ -357,8 +357,8 @@ def _first_step(P, a, E, feed, x, scale, end, lane):
 
 
 @njit(cache=True, nogil=True)
-def integrate(P, plan, bodies, rtol, max_steps, out, status, tape):
-    """Solves all bodies: fills ``out`` (B, T, s), ``status`` (B) and the tape."""
+def integrate(P, plan, bodies, rtol, max_steps, out, status, local, tape):
+    """Solves all bodies: fills ``out`` (B, T, s), ``status`` (B), the local errors' sums (B, s), the tape."""
     n, count, B = len(P.diagonal), len(P.source), len(status)
     T, S, capacity = len(plan.output_time), len(plan.length), tape.h.shape[1]
     a, W = np.zeros((P.slots, WIDTH)), np.zeros((P.slots, WIDTH))
@@ -387,6 +387,8 @@ def integrate(P, plan, bodies, rtol, max_steps, out, status, tape):
                         out[b, due[lane], s] = bodies.initial[b, plan.kept[s]]
                     due[lane] += 1
                 status[b] = SOLVED
+                for s in range(len(plan.kept)):
+                    local[b, s] = 0.0
                 if S > 0:
                     body[lane], segment[lane], fresh[lane] = b, 0, True
                     _put(x, lane, bodies.initial[b])
@@ -459,6 +461,8 @@ def integrate(P, plan, bodies, rtol, max_steps, out, status, tape):
                             tape.x[b, kept_steps, k] = x[k, lane]
                         tape.t[b, kept_steps], tape.h[b, kept_steps] = start, h
                         tape.segment[b, kept_steps] = segment[lane]
+                for m in range(len(plan.kept)):
+                    local[b, m] += abs(U[5 * n + plan.kept[m], lane])
                 tape.taken[b] += 1
                 for k in range(n):
                     x[k, lane] = new[k, lane]

@@ -80,7 +80,7 @@ def assemble(graph: OrganGraph, physiology: Physiology, kinetics: Kinetics) -> S
     """Assembles the equations of a drug in a batch of bodies.
 
     Arguments:
-        graph: The organ graph.
+        graph: The organ graph; it is split where the kinetics have a wall or the brain's fluid.
         physiology: The bodies, with shape :math:`(*)`.
         kinetics: What the drug does in them.
 
@@ -89,7 +89,7 @@ def assemble(graph: OrganGraph, physiology: Physiology, kinetics: Kinetics) -> S
 
     Raises:
         ValueError: If the graph's flows do not balance at a node (the message says where and by how much), or
-            the graph splits a node that the kinetics say nothing of, or the reverse.
+            the graph splits a node that the kinetics say nothing of.
 
     >>> from pbpk.graph import LUMPED
     >>> one = torch.ones((), dtype=torch.float64)
@@ -100,7 +100,7 @@ def assemble(graph: OrganGraph, physiology: Physiology, kinetics: Kinetics) -> S
     """
     parts = _Parts(physiology)
     _add_drug(parts, "", graph, kinetics, torch.ones_like(physiology.BW))
-    return parts.system(graph)
+    return parts.system()
 
 
 @dataclass
@@ -121,7 +121,7 @@ class _Parts:
     def move(self, source: str, target: str, rate: Tensor, driver: str = "") -> None:
         self.moves.append((source, target, driver or source, rate))
 
-    def system(self, graph: OrganGraph) -> System:
+    def system(self) -> System:
         states = (*self.spaces, *self.contents, *self.sinks)
         at = {name: position for position, name in enumerate(states)}
         like, batch = self.body.M, self.body.shape
@@ -137,7 +137,7 @@ class _Parts:
         lost = ~torch.isfinite(rate).all(-1)
         fault = {**self.fault, "a rate is not finite": lost}
         return System(
-            graph=graph,
+            graph=self.drugs[0].graph,
             states=states,
             sinks=tuple(self.sinks),
             source=positions([move[0] for move in self.moves]),
@@ -171,11 +171,17 @@ class _Drug:
 
     def blood(self, node: str) -> str:
         """Returns the space of a node that lies on the edges."""
+        node = "brain" if self._is_brain(node) else node
         return f"{node}_blood" if f"{node}_blood" in self.V else node
 
     def tissue(self, organ: str) -> str:
         """Returns the space in which an organ's tissue is."""
-        return self.graph.home(organ)
+        node = self.graph.home(organ)
+        return "brain" if self._is_brain(node) else node
+
+    def _is_brain(self, node: str) -> bool:
+        """Tells whether a node, whatever its name, is the brain that has its fluid."""
+        return self.graph.csf and node == self.graph.home("brain")
 
     def share(self, space: str) -> Tensor:
         """Returns the unbound plasma concentration for each mg in a space [1/L]."""
@@ -183,10 +189,10 @@ class _Drug:
 
 
 def _add_drug(
-    parts: _Parts, name: str, graph: OrganGraph, kinetics: Kinetics, weight: Tensor, depot: str = ""
+    parts: _Parts, name: str, whole: OrganGraph, kinetics: Kinetics, weight: Tensor, depot: str = ""
 ) -> None:
     """Adds a drug and its metabolites; ``depot`` is where bile returns to, if not to a depot of its own."""
-    body = parts.body
+    body, graph = parts.body, kinetics.split(whole)
     given = _expanded(kinetics, body)
     Kp = torch.where(_is_blood(body.M.device), given["BP"].unsqueeze(-1), given["Kp"])
     V, P = spaces(graph, body, given, Kp)
@@ -214,7 +220,7 @@ def _add_drug(
         _add_drug(
             parts,
             drug.state(key),
-            metabolite.graph or graph,
+            whole,
             metabolite.kinetics,
             weight * metabolite.weight.to(weight),
             depot=_depot(drug) if metabolite.returns else "",
@@ -257,24 +263,18 @@ def _add_walls(parts: _Parts, drug: _Drug) -> None:
 
 
 def _check_walls(drug: _Drug) -> None:
-    """Checks that the graph and the kinetics split the same organs."""
+    """Checks that the kinetics say something of everything that the graph splits."""
     graph, whose = drug.graph, f"the metabolite {drug.name!r}" if drug.name else "the drug"
-    homes = {organ: organ if organ in graph.nodes else graph.home(organ) for organ in drug.kinetics.PS}
-    for organ, node in homes.items():
-        if node not in graph.walled:
-            raise ValueError(
-                f"Kinetics.PS must name organs that the graph has walled, but {whose} has one for {organ!r}. "
-                f"Simulate with graph.permeable({organ!r})."
-            )
+    walled = {organ if organ in graph.nodes else graph.home(organ) for organ in drug.kinetics.PS}
     for node in graph.walled:
-        if node not in homes.values():
+        if node not in walled:
             raise ValueError(
                 f"Kinetics.PS must say what passes each wall of the graph, but {whose} has none for {node!r}."
             )
-    if graph.csf != (drug.kinetics.brain is not None):
+    if graph.csf and drug.kinetics.brain is None:
         raise ValueError(
-            f"Kinetics.brain must be given exactly where the graph's brain has its fluid, but {whose} has "
-            + ("none. Give a BrainBarrier." if graph.csf else "one. Simulate with graph.with_csf().")
+            f"Kinetics.brain must be given where the graph's brain has its fluid, but {whose} has none. "
+            "Give a BrainBarrier."
         )
 
 
@@ -314,8 +314,7 @@ def _destinations(drug: _Drug, organ: str, sink: str) -> list[tuple[str, Tensor]
     targets = []
     for key, metabolite in drug.kinetics.metabolites.items():
         share = metabolite.share.to(rest).expand(rest.shape)
-        graph = metabolite.graph or drug.graph
-        targets.append((f"{drug.state(key)}:{graph.home(organ)}", share))
+        targets.append((f"{drug.state(key)}:{drug.tissue(organ)}", share))
         rest = rest - share
     return [*targets, (drug.state(sink), rest)]
 

@@ -62,6 +62,12 @@ def _add_sample(commands: Any) -> None:
     )
     command.add_argument("--model", metavar="FILE", help="weights of 'vpop fit'; default: the shipped ones")
     command.add_argument(
+        "--steps",
+        type=whole(1, 1000),
+        metavar="N",
+        help="of the sampler (default 20); 1: the student, fast",
+    )
+    command.add_argument(
         "-o", "--output", type=output, required=True, metavar="FILE", help="the cohort file, .csv or .parquet"
     )
     command.set_defaults(action=_sample)
@@ -87,7 +93,8 @@ def _add_fit(commands: Any) -> None:
         "--reference",
         required=True,
         metavar="PATH",
-        help="a cohort file, an NHANES table (.csv), or a folder with CDC's XPT files",
+        help="your people (sex, age, any of race, height, BW, BMI, HCT, SCR), a cohort file, an NHANES "
+        "table (.csv), or a folder with CDC's XPT files",
     )
     command.add_argument("--seed", type=seed, default=0, help="the seed of organs and training (default 0)")
     command.add_argument(
@@ -98,9 +105,10 @@ def _add_fit(commands: Any) -> None:
     command.add_argument(
         "--organ-layer",
         default="literature",
-        help="of a survey's people: literature (default), height-allometry",
+        help="of people without organs: literature (default), height-allometry",
     )
     command.add_argument("--updates", type=whole(1, _MOST), help="the number of training steps")
+    command.add_argument("--student", action="store_true", help="teach a one-step student too: --steps 1")
     command.add_argument(
         "-o", "--output", type=output, required=True, metavar="FILE.safetensors", help="the weights file"
     )
@@ -180,8 +188,8 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 _ALONE = {
     "given": ("age", "sex", "where", "match", "population"),
-    "match": ("n", "age", "sex", "where", "given", "population"),
-    "population": ("where", "given", "match"),
+    "match": ("n", "age", "sex", "where", "given", "population", "steps"),
+    "population": ("where", "given", "match", "steps"),
 }
 
 
@@ -198,6 +206,7 @@ def _refuse_beside(arguments: argparse.Namespace, option: str) -> None:
 def _sampled(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[Any, Any, str]:
     from vpop.demographics import OLDEST
     from vpop.judge import judge
+    from vpop.sample import STEPS
 
     cohort = model.sample(
         arguments.n or 1000,
@@ -205,6 +214,7 @@ def _sampled(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[
         age=arguments.age or (0.0, OLDEST),
         sex=arguments.sex,
         where=arguments.where,
+        steps=arguments.steps or STEPS,
         progress=progress,
     )
     return cohort, judge(cohort), ""
@@ -213,9 +223,10 @@ def _sampled(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[
 def _completed(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[Any, Any, str]:
     from pbpk.laws import violations
     from vpop.patients import Patients, asked, complete
+    from vpop.sample import STEPS
 
     patients, each = Patients.load(arguments.given), arguments.n or 1
-    cohort = complete(model, patients, each, arguments.seed)
+    cohort = complete(model, patients, each, arguments.seed, arguments.steps or STEPS)
     BMI = cohort.physiology.BMI
     return cohort, violations(cohort, stated={"BMI": BMI}, asked=asked(patients, each)), ""
 
@@ -269,28 +280,21 @@ def _project(arguments: argparse.Namespace) -> int:
 def _fit(arguments: argparse.Namespace) -> int:
     from pbpk.checks import choose
     from pbpk.files import check_writable
-    from pbpk.progress import bar
-    from vpop.pcdm import FEWEST, PCDM, Training
-    from vpop.reference import load_reference
+    from vpop.fit_files import fit_file, told
 
-    choose(
-        "the suffix of -o", Path(arguments.output).suffix.lower(), [".safetensors"]
-    )  # a .json goes beside it
+    # A .json goes beside it.
+    choose("the suffix of -o", Path(arguments.output).suffix.lower(), [".safetensors"])
     check_writable(arguments.output)
-    cohort, weights = load_reference(
-        arguments.reference, seed=arguments.seed, layer=arguments.organ_layer, part=arguments.part
+    model = fit_file(
+        arguments.reference,
+        arguments.seed,
+        arguments.organ_layer,
+        arguments.part,
+        arguments.updates,
+        arguments.student,
     )
-    if cohort.physiology.species != "human" or len(cohort) < FEWEST:
-        raise ValueError(
-            f"--reference must hold at least {FEWEST} people, but {arguments.reference} holds {len(cohort)} "
-            f"of the species {cohort.physiology.species}. Give a larger cohort of people."
-        )
-    training = Training(updates=arguments.updates) if arguments.updates else Training()
-    with bar("updates", training.updates) as progress:
-        model = PCDM(training=training, seed=arguments.seed).fit(cohort, weights, progress)
     model.save(arguments.output)
-    left_out = model.card["left_out"]
-    print(f"fitted to {model.card['bodies']} bodies ({left_out} left out) in {arguments.output}")
+    print(f"{told(model)}; weights in {arguments.output}")
     return 0
 
 

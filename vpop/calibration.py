@@ -75,13 +75,14 @@ class Population:
 def _moved(free: Tensor, people: Mapping[str, Tensor], source: Tensor, target: Tensor) -> Tensor:
     """Moves each coordinate from its quantile in one table to the same quantile in another."""
     moved = free.clone()
+    both = torch.cat([*source, *target], -1)
+    rows = between_knots(both, people["sex"], people["age"]).chunk(2 * len(_COLUMNS), -1)
     for at, column in enumerate(_COLUMNS):
-        rows = (between_knots(table[at], people["sex"], people["age"]) for table in (source, target))
-        moved[:, column] = _transfer(free[:, column], *rows)
+        moved[:, column] = transfer(free[:, column], rows[at].contiguous(), rows[len(_COLUMNS) + at])
     return moved
 
 
-def _transfer(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+def transfer(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """Maps x, shape (n), by straight lines from rising ``source`` to rising ``target``, shapes (n, k).
 
     Beyond the outermost quantiles the slope is 1: the tails keep the shape that the network gave them.

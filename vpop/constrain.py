@@ -33,13 +33,14 @@ from pbpk.laws import LAWS
 from pbpk.physiology import Cohort, Physiology
 from vpop import rows
 from vpop.demographics import Demographics
-from vpop.denoise import Denoiser, loss
+from vpop.denoise import Denoiser
 from vpop.marginals import Marginals
+from vpop.modulation import tabulated
 from vpop.organ_layer import lawful
-from vpop.pcdm import Training
 from vpop.project import project
 from vpop.sample import STEPS, noise_levels, solve
 from vpop.standing import Standing, evened
+from vpop.training import Examples, Training, denoising, descend, fresh
 
 PROJECTIONS = ("never", "last", "every")
 _CHUNK = 1024
@@ -100,37 +101,18 @@ class RawDiffusion:
         return self
 
     def _train(self, scores: Tensor, who: Mapping[str, Tensor], weight: Tensor) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = Denoiser(len(rows.NAMES), self.width, self.depth)
-        present = torch.isfinite(scores).float()
-        clean = torch.nan_to_num(scores).float().clamp(-_LIMIT, _LIMIT)
-        people = network.describe(**who).float()
-        plan = self.training
-        optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, plan.rate, total_steps=plan.updates + 1, pct_start=0.02, cycle_momentum=False
-        )
-        average = torch.optim.swa_utils.AveragedModel(
-            network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.memory)
-        )
-        for _ in range(plan.updates):
-            chosen = torch.multinomial(weight, plan.batch, replacement=True, generator=generator)
-            value = loss(network, clean[chosen], present[chosen], people[chosen], generator)
-            if self.penalty:
-                some = {name: column[chosen] for name, column in who.items()}
-                value = value + self.penalty * self._soft(
-                    network, clean[chosen], people[chosen], some, generator
-                )
-            optimiser.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(network)
-        network.load_state_dict(average.module.state_dict())
-        self.network = network.requires_grad_(False).eval()
+        network = fresh(len(rows.NAMES), self.width, self.depth, self.seed)
+        examples = Examples.of(scores, network.describe(**who), weight)
+        plain = denoising(network, examples, self.training.batch)
+
+        def penalised(generator: torch.Generator) -> Tensor:
+            chosen = examples.pick(self.training.batch, generator)
+            some = {name: column[chosen] for name, column in who.items()}
+            soft = self._soft(network, examples.scores[chosen], examples.people[chosen], some, generator)
+            return plain(generator) + self.penalty * soft
+
+        objective = penalised if self.penalty else plain
+        self.network = descend(network, objective, self.training, self.seed)
 
     def _soft(
         self,
@@ -156,18 +138,19 @@ class RawDiffusion:
         for start in range(0, n, _CHUNK):
             who = self.demographics.draw(min(_CHUNK, n - start), generator)
             noise = torch.randn(len(who["age"]), len(rows.NAMES), generator=generator)
-            scores = solve(self._denoiser(who), noise, noise_levels(steps))
+            scores = solve(self._denoiser(who, steps), noise, noise_levels(steps))
             bodies = self._bodies(scores, who)
             parts.append(bodies if self.projection == "never" else _projected(bodies))
         tensors = {name: torch.cat([getattr(b, name) for b in parts]) for name in parts[0].tensors()}
         return rows.cohort(Physiology("human", **tensors), "raw diffusion", seed)
 
-    def _denoiser(self, who: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-        people = self.network.describe(**who).float()
+    def _denoiser(self, who: Mapping[str, Tensor], steps: int) -> Callable[[Tensor, Tensor], Tensor]:
+        table = tabulated(self.network, steps)
+        at = table.rows(who)
+        assert at is not None  # people of a population have a sex
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            nothing = torch.zeros_like(noisy)
-            estimate = self.network(noisy, sigma.expand(len(noisy), 1), people, nothing)
+            estimate = self.network.estimate(noisy, sigma, table(sigma, at))
             if self.guidance:
                 estimate = estimate - self.guidance * self._uphill(estimate, who)
             if self.projection == "every":

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from pbpk.organs import ORGANS, PORTAL, indices
 from pbpk.physiology import Physiology
-from vpop import intervals, limits
-from vpop.growth import Growth
+from vpop import growth, intervals, limits
+from vpop.growth import Growth, Row
 from vpop.intervals import Interval
 from vpop.limits import FLOW_ORDER, LAWS_OF, MASS_ORDER
 
@@ -75,7 +75,8 @@ class Coordinates:
             The free numbers, with shape :math:`(n, d)` in the order of :data:`NAMES`; NaN where a value is
             missing, and not finite where a body breaks a law.
         """
-        who = [self._encode_who(name, _column(bodies, name), bodies) for name in WHO]
+        charts = self._rows(bodies)
+        who = [_encode_who(name, _column(bodies, name), charts[name], bodies) for name in WHO]
         output = intervals.encode(bodies.CO / (_L_PER_H * bodies.BSA), limits.cardiac_index(bodies))
         masses = intervals.join(bodies.M[..., indices(MASS_ORDER)], limits.masses(bodies))
         beds = bodies.Q[..., indices(FLOW_ORDER)].clone()
@@ -105,14 +106,16 @@ class Coordinates:
             Impossible: If the bounds cannot meet a body's weight or cardiac output.
         """
         given = given or {}
-        part = dict(zip(NAMES, free.unbind(-1), strict=True))
+        part = dict(zip(NAMES, free.movedim(-1, 0).contiguous(), strict=True))
         body = blank(people)
+        charts = self._rows(body)
         for name in WHO:
             value = given.get(name)
             if value is None and name == "BMI" and "BW" in given:
                 value = given["BW"] / (body.height / 100.0) ** 2
             if value is None:
-                value = self._decode_who(name, part[name], body)
+                standing = intervals.decode(part[name], _interval(name, charts[name], body))
+                value = charts[name].value(torch.log(standing))
             if name == "BMI":
                 body = body.replace(BW=given.get("BW", value * (body.height / 100.0) ** 2))
             else:
@@ -138,9 +141,10 @@ class Coordinates:
         wanted = {name: given[name] for name in WHO if name in given}
         if "BW" in given and "height" in given:
             wanted["BMI"] = given["BW"] / (given["height"] / 100.0) ** 2
+        charts = self._rows(body)
         for name, value in wanted.items():
             _refuse_outside(name, value, limits.who(name, body), body)
-            free[..., NAMES.index(name)] = self._encode_who(name, value, body)
+            free[..., NAMES.index(name)] = _encode_who(name, value, charts[name], body)
         return free
 
     def density(self, name: str, value: Tensor, people: Mapping[str, Tensor]) -> Tensor:
@@ -157,21 +161,10 @@ class Coordinates:
             lawful = lawful & (people["age"] >= self.youngest)
         return lawful * self.charts[name].density(value, people["sex"], people["age"])
 
-    def _interval(self, name: str, body: Physiology) -> Interval:
-        """Returns the interval of e to the power of the growth chart's score, fields of shape (n,)."""
-        lower, upper = (self._standing(name, bound, body) for bound in limits.who(name, body))
-        zero = torch.zeros_like(body.age)
-        return Interval(lower, upper, zero, zero + 1.0)
-
-    def _standing(self, name: str, value: Tensor, body: Physiology) -> Tensor:
-        return torch.exp(self.charts[name].score(value, body.sex, body.age))
-
-    def _encode_who(self, name: str, value: Tensor, body: Physiology) -> Tensor:
-        return intervals.encode(self._standing(name, value, body), self._interval(name, body))
-
-    def _decode_who(self, name: str, free: Tensor, body: Physiology) -> Tensor:
-        standing = intervals.decode(free, self._interval(name, body))
-        return self.charts[name].value(torch.log(standing), body.sex, body.age)
+    def _rows(self, people: Physiology) -> dict[str, Row]:
+        """Returns what each chart says of people of that sex and age."""
+        charts = [self.charts[name] for name in WHO]
+        return dict(zip(WHO, growth.rows(charts, people.sex, people.age), strict=True))
 
     def _decode_flows(self, free: Tensor, body: Physiology) -> Tensor:
         Q = _divide(free, "Q_", body.CO, limits.flows(body), FLOW_ORDER)
@@ -186,6 +179,17 @@ class Coordinates:
 def _column(bodies: Physiology, name: str) -> Tensor:
     value = getattr(bodies, name)
     return torch.full_like(bodies.BW, torch.nan) if value is None else value
+
+
+def _interval(name: str, chart: Row, people: Physiology) -> Interval:
+    """Returns the interval of e to the power of the growth chart's score, fields of shape (n,)."""
+    lower, upper = (torch.exp(chart.score(bound)) for bound in limits.who(name, people))
+    zero = torch.zeros_like(people.age)
+    return Interval(lower, upper, zero, zero + 1.0)
+
+
+def _encode_who(name: str, value: Tensor, chart: Row, people: Physiology) -> Tensor:
+    return intervals.encode(torch.exp(chart.score(value)), _interval(name, chart, people))
 
 
 def blank(people: Mapping[str, Tensor]) -> Physiology:

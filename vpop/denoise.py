@@ -84,7 +84,8 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def describe(self, sex: Tensor, race: Tensor, age: Tensor) -> Tensor:
+    @staticmethod
+    def describe(sex: Tensor, race: Tensor, age: Tensor) -> Tensor:
         """Describes who people are, with shape :math:`(n, p)`; an unknown race is all zeros."""
         races = functional.one_hot(race.clamp(min=0), len(RACES)) * (race >= 0)[..., None]
         return torch.cat([age_features(age), 2.0 * sex[..., None] - 1.0, races.to(age)], dim=-1)
@@ -128,16 +129,20 @@ class Denoiser(nn.Module):
             known: As in :meth:`forward`; None where nothing is given.
         """
         scale = torch.rsqrt(1 + sigma**2)
+        scaled = noisy * scale if known is None else torch.where(known > 0, noisy, noisy * scale)
+        learnt = self.learnt(scaled, modulation, known)
+        estimate = torch.addcmul(noisy * scale**2, learnt, sigma * scale)
+        return estimate if known is None else torch.where(known > 0, noisy, estimate)
+
+    def learnt(self, entered: Tensor, modulation: Tensor, known: Tensor | None = None) -> Tensor:
+        """Returns F, of coordinates that are scaled unless known, both with shape :math:`(n, d)`."""
         if known is None:
-            weight = self.enter.weight[:, : noisy.shape[-1]]
-            hidden = functional.linear(noisy * scale, weight, self.enter.bias)
+            hidden = functional.linear(entered, self.enter.weight[:, : entered.shape[-1]], self.enter.bias)
         else:
-            scaled = torch.where(known > 0, noisy, noisy * scale)
-            hidden = self.enter(torch.cat([scaled, known], dim=-1))
+            hidden = self.enter(torch.cat([entered, known], dim=-1))
         for block, own in zip(self.blocks, modulation.chunk(len(self.blocks), dim=-1), strict=True):
             hidden = block(hidden, own)
-        estimate = torch.addcmul(noisy * scale**2, self.leave(functional.silu(hidden)), sigma * scale)
-        return estimate if known is None else torch.where(known > 0, noisy, estimate)
+        return self.leave(functional.silu(hidden))
 
 
 def random_known(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

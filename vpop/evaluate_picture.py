@@ -10,22 +10,26 @@ import pandas as pd
 
 from pbpk import report
 from vpop.columns import Sample, covariates, everything
+from vpop.organ_picture import against
 
 _INK, _DRAWN, _REAL = "#1c2733", "#2f6690", "#d1752b"
-_OVERLAID = (
-    "age",
-    "height",
-    "BW",
-    "HCT",
-    "SCR",
-    "GFR",
-    "CO",
-    "FAT",
-    "M_liver",
-    "M_muscle",
-    "Q_kidney",
-    "Q_adipose",
-)
+_OVERLAID = {
+    "age": "year",
+    "height": "cm",
+    "BW": "kg",
+    "HCT": "1",
+    "SCR": "mg/dL",
+    "GFR": "L/h",
+    "CO": "L/h",
+    "FAT": "kg",
+    "M_liver": "kg",
+    "M_muscle": "kg",
+    "Q_kidney": "L/h",
+    "Q_adipose": "L/h",
+}
+_GROUP = 20  # people, of whom a median and the 90 % about it are shown
+_FEW = 300  # people of one sex; fewer are shown one by one
+_BANDS = np.array([0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 18, *range(20, 81, 5)])
 
 
 def pictures(
@@ -38,8 +42,16 @@ def pictures(
             _distances(columns),
         ),
         ("Distributions: real people (orange), drawn people (blue)", _overlaid(samples)),
-        ("Height and weight against age: medians and 90 % of the people", _growth(samples)),
+        ("Height and weight against age: medians and 90 % of the people, or each of few", _growth(samples)),
     ]
+    for axis, word in (("age", "age"), ("BW", "weight")):
+        figure = against(samples["drawn"].bodies, axis)
+        found.append(
+            (
+                f"Organs of drawn people against {word}, and the reference people of ICRP 89",
+                report.picture(figure, 80),
+            )
+        )
     if len(conditional):
         found.append(("Share of real values inside the 90 % of their own draws", _coverage(conditional)))
     return found
@@ -80,7 +92,8 @@ def _overlaid(samples: Mapping[str, Sample]) -> str:
                 histtype="step",
                 color=colour,
             )
-        axis.set(title=name, yticks=[])
+        axis.set(title=name, yticks=[], xlabel=_OVERLAID[name])
+        axis.spines[["top", "right", "left"]].set_visible(False)
     return report.picture(figure)
 
 
@@ -90,18 +103,36 @@ def _growth(samples: Mapping[str, Sample]) -> str:
         table = covariates(samples[who].bodies).assign(w=samples[who].weights)
         for column, (sex, label) in enumerate(((1.0, "men"), (0.0, "women"))):
             part = table[table.sex == sex]
-            bands = np.unique(np.concatenate([[0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 18], np.arange(20, 81, 5)]))
-            groups = [g for _, g in part.groupby(pd.cut(part.age, bands), observed=True) if len(g) > 20]
             for row, name in enumerate(("height", "BW")):
-                lines = np.array([_quantiles(g[name], g.w) for g in groups]).reshape(-1, 3).T
-                middle = [g.age.mean() for g in groups]
-                axes[row, column].plot(middle, lines[1], color=colour, label=who)
-                axes[row, column].fill_between(middle, lines[0], lines[2], color=colour, alpha=0.2, lw=0)
-                axes[row, column].set(ylabel={"height": "height [cm]", "BW": "weight [kg]"}[name])
+                axis = axes[row, column]
+                if len(part) < _FEW:
+                    axis.plot(part.age, part[name], ".", ms=4, color=colour, label=who)
+                else:
+                    _ribbon(axis, part, name, colour, who)
+                axis.set(ylabel={"height": "height [cm]", "BW": "weight [kg]"}[name])
             axes[0, column].set_title(label)
             axes[1, column].set_xlabel("age [year]")
     axes[0, 0].legend(frameon=False)
     return report.picture(figure)
+
+
+def _ribbon(axis: Any, people: pd.DataFrame, name: str, colour: str, label: str) -> None:
+    groups = _of_an_age(people)
+    lines = np.array([_quantiles(g[name], g.w) for g in groups]).T
+    middle = [g.age.mean() for g in groups]
+    axis.plot(middle, lines[1], color=colour, label=label)
+    axis.fill_between(middle, lines[0], lines[2], color=colour, alpha=0.2, lw=0)
+
+
+def _of_an_age(people: pd.DataFrame) -> list[pd.DataFrame]:
+    """Returns the people by band of age, neighbouring bands together where they are too few."""
+    groups, waiting = [], []
+    for _, group in people.groupby(pd.cut(people.age, _BANDS, include_lowest=True), observed=True):
+        waiting.append(group)
+        if sum(map(len, waiting)) >= _GROUP:
+            groups.append(pd.concat(waiting))
+            waiting = []
+    return groups
 
 
 def _quantiles(values: pd.Series, weights: pd.Series) -> list[float]:

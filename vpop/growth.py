@@ -9,6 +9,7 @@ A chart is a smoothed summary of at least some sixty people an age.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ _MONTHS = (0.5, 1.5, 3, 4.5, 6, 8, 10, 12, 15, 18, 22, 27)
 _YEARS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 25, 32, 40, 48, 56, 64, 72, 80)
 KNOTS = tuple(month / 12 for month in _MONTHS) + _YEARS
 SCORES = torch.linspace(-2.1, 2.1, 15, dtype=torch.float64)
+_STEP = 0.3  # between scores
 _BANDWIDTH = 0.05  # in ln(age + 0.5): 11 days at birth, 6 months at 10 years, 4 years at 80
 _ENOUGH = 60  # people, by effective number, whom a kernel must hold
 _WIDEST = 10.0
@@ -30,6 +32,31 @@ _APART = 1e-3  # neighbouring quantiles of a logarithm are at least this far apa
 def stretch(age: Tensor) -> Tensor:
     """Returns the scale on which growth is about even: ln(age + 0.5)."""
     return torch.log(age + 0.5)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a chart says of some people.
+
+    Attributes:
+        quantiles: The quantiles of the logarithm at :data:`SCORES`, with shape :math:`(n, 15)`.
+    """
+
+    quantiles: Tensor
+
+    def score(self, value: Tensor) -> Tensor:
+        """Returns the normal score of values, both with shape :math:`(n)`."""
+        row, at = self.quantiles, torch.log(value)[:, None]
+        upper = torch.searchsorted(row.contiguous(), at).clamp(1, len(SCORES) - 1)
+        low, high = row.gather(1, upper - 1), row.gather(1, upper)
+        return (SCORES[0] + _STEP * (upper - 1 + (at - low) / (high - low)))[:, 0]
+
+    def value(self, score: Tensor) -> Tensor:
+        """Returns the values that stand at normal scores, both with shape :math:`(n)`."""
+        at = (score - SCORES[0]) / _STEP
+        lower = at.long().clamp(0, len(SCORES) - 2)
+        low, high = (self.quantiles.gather(1, side[:, None])[:, 0] for side in (lower, lower + 1))
+        return torch.exp(torch.lerp(low, high, at - lower))
 
 
 @dataclass(frozen=True)
@@ -66,13 +93,7 @@ class Growth:
 
     def score(self, value: Tensor, sex: Tensor, age: Tensor) -> Tensor:
         """Returns the normal score of values, all with shape :math:`(n)`."""
-        row = self._row(sex, age)
-        at = torch.log(value)[:, None]
-        upper = torch.searchsorted(row, at.contiguous()).clamp(1, len(SCORES) - 1)
-        low, high = row.gather(1, upper - 1), row.gather(1, upper)
-        scores = SCORES.to(at)
-        share = (at - low) / (high - low)
-        return torch.lerp(scores[upper - 1], scores[upper], share)[:, 0]
+        return self.row(sex, age).score(value)
 
     def density(self, value: Tensor, sex: Tensor, age: Tensor) -> Tensor:
         """Returns the density of the logarithm of values, all with shape :math:`(n)`."""
@@ -83,16 +104,17 @@ class Growth:
 
     def value(self, score: Tensor, sex: Tensor, age: Tensor) -> Tensor:
         """Returns the values that stand at normal scores, all with shape :math:`(n)`."""
-        row = self._row(sex, age)
-        scores = SCORES.to(score)
-        upper = torch.searchsorted(scores, score.contiguous()).clamp(1, len(SCORES) - 1)
-        share = (score - scores[upper - 1]) / (scores[upper] - scores[upper - 1])
-        low, high = (row.gather(1, side[:, None])[:, 0] for side in (upper - 1, upper))
-        return torch.exp(torch.lerp(low, high, share))
+        return self.row(sex, age).value(score)
 
-    def _row(self, sex: Tensor, age: Tensor) -> Tensor:
-        """Returns the quantiles for each person, with shape :math:`(n, 15)`."""
-        return between_knots(self.quantiles, sex, age)
+    def row(self, sex: Tensor, age: Tensor) -> Row:
+        """Returns the chart's row for each person of sex and age, both with shape :math:`(n)`."""
+        return Row(between_knots(self.quantiles, sex, age))
+
+
+def rows(charts: Sequence[Growth], sex: Tensor, age: Tensor) -> list[Row]:
+    """Returns the rows of several charts for the same people, who are looked up once."""
+    together = torch.cat([chart.quantiles for chart in charts], -1)
+    return [Row(part) for part in between_knots(together, sex, age).chunk(len(charts), -1)]
 
 
 def between_knots(table: Tensor, sex: Tensor, age: Tensor) -> Tensor:
@@ -145,6 +167,10 @@ def _quantiles_at(knot: float, value: Tensor, age: Tensor, weights: Tensor) -> T
     centre = (near * t).sum()
     slope = (near * (t - centre) * value).sum() / ((near * (t - centre) ** 2).sum() + 1e-6)
     there = value + slope * (math.log(knot + 0.5) - t)
-    quantiles = weighted_quantiles(there, near, ndtr(SCORES))
+    return rising(weighted_quantiles(there, near, ndtr(SCORES)))
+
+
+def rising(quantiles: Tensor) -> Tensor:
+    """Returns quantiles of shape (*, 15) with neighbours at least a trifle apart."""
     apart = _APART * torch.arange(len(SCORES), dtype=quantiles.dtype)
-    return torch.cummax(quantiles - apart, 0).values + apart
+    return torch.cummax(quantiles - apart, -1).values + apart

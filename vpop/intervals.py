@@ -71,8 +71,9 @@ def _tail(interval: Interval) -> tuple[Tensor, Tensor, Tensor]:
     """
     low = (torch.log(interval.lower) - interval.centre) / interval.spread
     high = (torch.log(interval.upper) - interval.centre) / interval.spread
-    sign = torch.where(low + high > 0, -1.0, 1.0).to(low)
-    return torch.where(sign > 0, low, -high), torch.where(sign > 0, high, -low), sign
+    middle, half = 0.5 * (low + high), 0.5 * (high - low)
+    nearer = -middle.abs()
+    return nearer - half, nearer + half, torch.copysign(torch.ones_like(middle), -middle)
 
 
 def _encode(value: Tensor, interval: Interval) -> Tensor:
@@ -85,8 +86,7 @@ def _encode(value: Tensor, interval: Interval) -> Tensor:
 
 def _decode(free: Tensor, interval: Interval) -> Tensor:
     first, last, sign = _tail(interval)
-    free = free * sign
-    score = ndtri(ndtr(first) * ndtr(-free) + ndtr(last) * ndtr(free))
+    score = ndtri(torch.lerp(ndtr(first), ndtr(last), ndtr(free * sign)))
     score = torch.minimum(torch.maximum(score, first), last) * sign
     return torch.exp(interval.centre + interval.spread * score)
 
@@ -121,15 +121,11 @@ def decode(free: Tensor, interval: Interval) -> Tensor:
     return _decode(free, interval.inside())
 
 
-def _later(bounds: Tensor) -> Tensor:
-    """Returns for each part the sum over the parts after it, with shape :math:`(*, k)`."""
-    return bounds.flip(-1).cumsum(-1).flip(-1) - bounds
-
-
-def _moving(parts: Interval, i: int, left: Tensor, later: tuple[Tensor, Tensor]) -> Interval:
-    """Returns the bounds of part ``i`` that leave room for the parts after it."""
-    part = Interval(*(field[..., i] for field in parts))
-    return part.within(left - later[1][..., i], left - later[0][..., i])
+def _one_by_one(parts: Interval) -> tuple[list[Interval], list[tuple[Tensor, Tensor]]]:
+    """Returns each part, and between what the parts after it sum to, with fields of shape :math:`(*)`."""
+    fields = [field.movedim(-1, 0).contiguous() for field in parts]
+    low, high = (bound.flip(0).cumsum(0).flip(0) - bound for bound in fields[:2])
+    return [Interval(*part) for part in zip(*fields, strict=True)], list(zip(low, high, strict=True))
 
 
 def split(free: Tensor, total: Tensor, parts: Interval) -> Tensor:
@@ -143,11 +139,10 @@ def split(free: Tensor, total: Tensor, parts: Interval) -> Tensor:
     Returns:
         The parts, with shape :math:`(*, k)`.
     """
-    parts = parts.inside()
-    later = _later(parts.lower), _later(parts.upper)
+    each, later = _one_by_one(parts.inside())
     left, values = total, []
-    for i in range(parts.lower.shape[-1] - 1):
-        values.append(_decode(free[..., i], _moving(parts, i, left, later)))
+    for x, part, (low, high) in zip(free.movedim(-1, 0).contiguous(), each, later, strict=False):
+        values.append(_decode(x, part.within(left - high, left - low)))
         left = left - values[-1]
     return torch.stack([*values, left], dim=-1)
 
@@ -162,12 +157,11 @@ def join(values: Tensor, parts: Interval) -> Tensor:
     Returns:
         The free numbers of all parts but the last, with shape :math:`(*, k-1)`.
     """
-    parts = parts.inside()
-    later = _later(parts.lower), _later(parts.upper)
+    each, later = _one_by_one(parts.inside())
     left, free = values.sum(-1), []
-    for i in range(values.shape[-1] - 1):
-        free.append(_encode(values[..., i], _moving(parts, i, left, later)))
-        left = left - values[..., i]
+    for value, part, (low, high) in list(zip(values.movedim(-1, 0), each, later, strict=True))[:-1]:
+        free.append(_encode(value, part.within(left - high, left - low)))
+        left = left - value
     return torch.stack(free, dim=-1)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pbpk.laws import LAWS, REFERENCE_ORGANS, mass_band, reference_mass
+from pbpk.laws import LAWS, REFERENCE_ORGANS, mass_band, reference_masses
 from pbpk.organs import ORGANS, index
 from pbpk.physiology import Physiology
 from vpop.intervals import Interval
@@ -107,8 +107,8 @@ def masses(people: Physiology) -> Interval:
         people: Sex, age, height, BW and CO are read.
     """
     parts = {organ: _room(room, people.BW) for organ, room in _MASS_ROOM.items()}
-    for organ in REFERENCE_ORGANS:
-        typical = reference_mass(organ, people.sex, people.age, people.height)
+    reference = reference_masses(people.sex, people.age, people.height)
+    for organ, typical in zip(REFERENCE_ORGANS, reference.unbind(-1), strict=True):
         parts[organ] = Interval.around(typical, (0.01 * typical, 100.0 * typical))
     parts["skin"] = Interval.around(people.BSA, (0.01 * people.BSA, 100.0 * people.BSA))
     lower, upper = mass_band(people)

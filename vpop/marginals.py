@@ -49,14 +49,17 @@ def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
     x0, x1 = x.gather(-1, upper - 1), x.gather(-1, upper)
     y0, y1 = y.gather(-1, upper - 1), y.gather(-1, upper)
     inside = y0 + (at - x0) * (y1 - y0) / (x1 - x0)
-    tail = max(2, k // 20)
-    below = y[:, :1] + (at - x[:, :1]) * (y[:, tail - 1 : tail] - y[:, :1]) / (
-        x[:, tail - 1 : tail] - x[:, :1]
-    )
-    above = y[:, -1:] + (at - x[:, -1:]) * (y[:, -1:] - y[:, -tail : 1 - tail]) / (
-        x[:, -1:] - x[:, -tail : 1 - tail]
+    tail = _tail(k)
+    below = y[:, :1] + (at - x[:, :1]) * (y[:, tail, None] - y[:, :1]) / (x[:, tail, None] - x[:, :1])
+    above = y[:, -1:] + (at - x[:, -1:]) * (y[:, -1:] - y[:, -1 - tail, None]) / (
+        x[:, -1:] - x[:, -1 - tail, None]
     )
     return torch.where(at < x[:, :1], below, torch.where(at > x[:, -1:], above, inside))
+
+
+def _tail(knots: int) -> int:
+    """Returns over how many knots the slope of a tail is taken."""
+    return max(2, knots // 20) - 1
 
 
 @dataclass(frozen=True)
@@ -105,4 +108,14 @@ class Marginals:
 
     def decode(self, scores: Tensor) -> Tensor:
         """Maps normal scores to coordinates, both with shape :math:`(n, d)`."""
-        return _interpolate(scores.T.contiguous(), self._each_score(), self.knots).T
+        k = self.knots.shape[1]
+        end = float(self._scores(k)[-1])
+        step, tail = 2.0 * end / (k - 1), _tail(k)
+        x = scores.T.contiguous()
+        inside = x.clamp(-end, end)
+        at = (inside + end) / step  # the knots' scores are even: no search
+        lower = at.long().clamp(max=k - 2)
+        found = torch.lerp(self.knots.gather(1, lower), self.knots.gather(1, lower + 1), at - lower)
+        rise = self.knots[:, [tail, -1]] - self.knots[:, [0, -1 - tail]]
+        slope = torch.where(x > 0, rise[:, 1:], rise[:, :1]) / (tail * step)
+        return torch.addcmul(found, x - inside, slope).T

@@ -22,8 +22,9 @@ from pbpk.physiology import RACES, Cohort, Physiology
 from pbpk.plausible import check_units
 from pbpk.table import Table, read_table
 from vpop.bayes import likely_heights
-from vpop.coordinates import GIVEN, Impossible, blank
+from vpop.coordinates import GIVEN, WHO, Impossible, blank
 from vpop.demographics import OLDEST, Demographics
+from vpop.headings import in_canonical_units
 from vpop.pcdm import CHUNK, PCDM
 from vpop.sample import STEPS
 
@@ -53,11 +54,13 @@ class Patients:
     def load(cls, path: str | Path) -> Patients:
         """Reads a CSV or Parquet table with the columns id, sex, age, and any of race and GIVEN.
 
+        A heading may name another unit than ours in brackets (:mod:`vpop.headings`).
+
         Raises:
             ValueError: If a column is missing or in a wrong unit, or a cell cannot be a person's.
             OSError: If there is no such file.
         """
-        return cls.of(read_table(path))
+        return cls.of(in_canonical_units(read_table(path))[0])
 
     @classmethod
     def of(cls, table: Table) -> Patients:
@@ -80,6 +83,11 @@ class Patients:
     def __len__(self) -> int:
         """Returns the number of people."""
         return len(self.id)
+
+    def __getitem__(self, which: Tensor) -> Patients:
+        """Returns the people that a mask or positions choose."""
+        given = {name: value[which] for name, value in self.given.items()}
+        return Patients(self.id[which.numpy()], self.sex[which], self.age[which], self.race[which], given)
 
 
 def _sex(table: Table, ids: np.ndarray) -> Tensor:
@@ -120,6 +128,15 @@ def _settled(given: dict[str, Tensor], ids: np.ndarray) -> dict[str, Tensor]:
     }
     known = torch.isfinite(both["height"]) & torch.isfinite(both["BW"])
     return both | {"BMI": torch.where(known, torch.nan, BMI)}
+
+
+def who(patients: Patients) -> Tensor:
+    """Returns height, BMI, haematocrit and creatinine as far as they are known, with shape (n, 4)."""
+    nothing = torch.full((len(patients),), torch.nan, dtype=torch.float64)
+    given = {name: patients.given.get(name, nothing) for name in (*WHO, "BW")}
+    stated = given["BW"] / (given["height"] / 100.0) ** 2
+    given["BMI"] = torch.where(stated.isnan(), given["BMI"], stated)
+    return torch.stack([given[name] for name in WHO], -1)
 
 
 def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, steps: int = STEPS) -> Cohort:

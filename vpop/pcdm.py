@@ -8,6 +8,7 @@ it that whatever it draws obeys physiology, exactly, without a penalty and witho
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
@@ -23,7 +24,7 @@ from vpop import demographics, growth, marginals, weights
 from vpop.calibration import Calibration, Population
 from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
-from vpop.denoise import Denoiser, loss
+from vpop.denoise import Denoiser
 from vpop.growth import Growth
 from vpop.marginals import Marginals
 from vpop.modulation import alike, tabulated
@@ -31,33 +32,17 @@ from vpop.organ_layer import lawful
 from vpop.request import Request
 from vpop.sample import STEPS, noise_levels, solve
 from vpop.standing import Standing, evened
+from vpop.student import LEVEL, Distillation, Student, distil, pairs
+from vpop.training import Examples, Progress, Training, denoising, descend, fresh
 from vpop.weights import Weights
 
 CHUNK = 2048  # people drawn at once; part of what a seed means
 BLOCK = 512  # people whom the network sees at once, in an order in which neighbours are alike
 FEWEST = 50  # people below which a fit is refused
 PATIENCE = 100  # chunks without one success before a request is given up
+STUDENT = Distillation(updates=3_000)
 
-Progress = Callable[[int, int], None]
-
-
-@dataclass
-class Training:
-    """How the network is trained.
-
-    Attributes:
-        updates: The number of gradient steps.
-        batch: People per step.
-        rate: The highest learning rate; it rises over 2 % of the steps and falls along a cosine.
-        memory: The decay of the moving average of the weights, which is what is kept.
-        calibration: How many people are drawn to calibrate the draws.
-    """
-
-    updates: int = 8_000
-    batch: int = 1024
-    rate: float = 2e-3
-    memory: float = 0.999
-    calibration: int = 150_000
+Given = tuple[Tensor, Tensor] | None  # scores, and 1 where one is given
 
 
 @dataclass
@@ -72,6 +57,7 @@ class PCDM:
 
     Attributes:
         card: What is known of the fit: data, size, versions; stored with the weights.
+        student: Draws in one step, once taught by :meth:`distil`.
     """
 
     width: int = 192
@@ -79,44 +65,104 @@ class PCDM:
     training: Training = field(default_factory=Training)
     seed: int = 0
     card: dict[str, Any] = field(default_factory=dict)
+    student: Student | None = field(default=None, init=False, repr=False)
 
-    def fit(self, cohort: Cohort, weights: Tensor | None = None, progress: Progress | None = None) -> PCDM:
+    def fit(
+        self,
+        cohort: Cohort,
+        weights: Tensor | None = None,
+        progress: Progress | None = None,
+        start: PCDM | None = None,
+    ) -> PCDM:
         """Learns a population from a cohort of complete, lawful bodies.
 
         Arguments:
             cohort: The bodies; those that break a law cannot be written in coordinates and are left out.
             weights: How many people each body stands for, with shape :math:`(n)`.
             progress: Called with the number of updates done and to do.
+            start: A model of other people that learns on, on its own scales; None to learn from nothing.
 
         Raises:
             ValueError: If fewer than 50 bodies can be used.
         """
-        bodies = cohort.physiology
-        weight = torch.ones_like(bodies.BW) if weights is None else weights
-        good = lawful(bodies)
-        self._enough(good)
-        bodies, weight = bodies[good], weight[good]
-        race = bodies.race if bodies.race is not None else torch.full(bodies.shape, -1)
-        self.coordinates = Coordinates.fit(bodies, weight)
-        free = self.coordinates.encode(bodies)
-        usable = ~torch.isinf(free).any(-1) & torch.isfinite(free[:, NAMES.index("CO") :]).all(-1)
-        self._enough(usable)
-        bodies, free, weight, race = bodies[usable], free[usable], weight[usable], race[usable]
-        self.demographics = Demographics.fit(bodies.sex, race, bodies.age, weight)
-        who = {"sex": bodies.sex, "age": bodies.age}
-        self.standing = Standing.fit(free, bodies.sex, bodies.age, weight)
+        bodies, weight = self._lawful(cohort, weights)
+        self.coordinates: Coordinates = (
+            Coordinates.fit(bodies, weight) if start is None else start.coordinates
+        )
+        bodies, free, weight = self._written(bodies, weight)
+        who = _who(bodies)
+        self.demographics = Demographics.fit(**who, weights=weight)
+        self.standing: Standing = (
+            Standing.fit(free, bodies.sex, bodies.age, weight) if start is None else start.standing
+        )
         left = self.standing.encode(free, who)
-        self.marginals = Marginals.fit(left, weight)
-        self._train(self.marginals.encode(left), bodies, race, weight * evened(bodies.age, weight), progress)
-        self._calibrate(Population(free, bodies.sex, bodies.age, weight))
+        self.marginals: Marginals = Marginals.fit(left, weight) if start is None else start.marginals
+        network = fresh(len(NAMES), self.width, self.depth, self.seed)
+        if start is not None:
+            self.width, self.depth = start.width, start.depth
+            network = copy.deepcopy(start.network).train().requires_grad_(True)
+        objective = denoising(network, self._examples(bodies, free, weight), self.training.batch)
+        self.network: Denoiser = descend(network, objective, self.training, self.seed, progress)
+        self.student = None
+        self.calibration = self._calibrated(Population(free, bodies.sex, bodies.age, weight), STEPS)
         self.card |= {
-            "bodies": int(usable.sum()),
-            "left_out": len(cohort) - int(usable.sum()),
+            "bodies": len(free),
+            "left_out": len(cohort) - len(free),
             "training": vars(self.training),
             "seed": self.seed,
             "reference": dict(cohort.provenance),
         }
         return self
+
+    def distil(
+        self,
+        cohort: Cohort,
+        weights: Tensor | None = None,
+        plan: Distillation | None = None,
+        progress: Progress | None = None,
+    ) -> PCDM:
+        """Teaches a student to draw in one step where the network's sampler ends: ``sample(..., steps=1)``.
+
+        Arguments:
+            cohort: The people that the network has learnt from.
+            weights: How many people each body stands for, with shape :math:`(n)`.
+            plan: How the student is trained; None for what is usual.
+            progress: Called with the number of updates done and to do.
+        """
+        plan = plan or STUDENT
+        bodies, free, weight = self._written(*self._lawful(cohort, weights))
+        generator = torch.Generator().manual_seed(self.seed)
+        shown = pairs(self.network, self._examples(bodies, free, weight), plan.pairs, generator)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            student = Student(len(NAMES))
+        self.student = distil(student, shown, plan, self.seed, progress)
+        reference = Population(free, bodies.sex, bodies.age, weight)
+        self.student_calibration = self._calibrated(reference, 1)
+        self.card |= {"student": vars(plan)}
+        return self
+
+    def _lawful(self, cohort: Cohort, weights: Tensor | None) -> tuple[Physiology, Tensor]:
+        """Returns the bodies that break no law, with a race each, and their weights."""
+        bodies = cohort.physiology
+        good = lawful(bodies)
+        self._enough(good)
+        race = bodies.race if bodies.race is not None else torch.full(bodies.shape, -1)
+        weight = torch.ones_like(bodies.BW) if weights is None else weights
+        return bodies.replace(race=race)[good], weight[good]
+
+    def _written(self, bodies: Physiology, weight: Tensor) -> tuple[Physiology, Tensor, Tensor]:
+        """Returns the bodies that can be written in coordinates, those coordinates, and the weights."""
+        free = self.coordinates.encode(bodies)
+        usable = ~torch.isinf(free).any(-1) & torch.isfinite(free[:, NAMES.index("CO") :]).all(-1)
+        self._enough(usable)
+        return bodies[usable], free[usable], weight[usable]
+
+    def _examples(self, bodies: Physiology, free: Tensor, weight: Tensor) -> Examples:
+        who = _who(bodies)
+        scores = self.marginals.encode(self.standing.encode(free, who))
+        described = Denoiser.describe(**who)
+        return Examples.of(scores, described, weight * evened(bodies.age, weight))
 
     @staticmethod
     def _enough(usable: Tensor) -> None:
@@ -126,86 +172,68 @@ class PCDM:
                 f"{int(usable.sum())} of {len(usable)}. Look at them with 'pbpk check'."
             )
 
-    def _train(
-        self, scores: Tensor, bodies: Physiology, race: Tensor, weights: Tensor, progress: Progress | None
-    ) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = Denoiser(len(NAMES), self.width, self.depth)
-        present = torch.isfinite(scores).float()
-        clean = torch.nan_to_num(scores).float().clamp(-6, 6)
-        people = network.describe(bodies.sex, race, bodies.age).float()
-        plan = self.training
-        optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, plan.rate, total_steps=plan.updates + 1, pct_start=0.02, cycle_momentum=False
-        )
-        average = torch.optim.swa_utils.AveragedModel(
-            network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.memory)
-        )
-        for update in range(plan.updates):
-            rows = torch.multinomial(weights, plan.batch, replacement=True, generator=generator)
-            value = loss(network, clean[rows], present[rows], people[rows], generator)
-            optimiser.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(network)
-            if progress is not None:
-                progress(update + 1, plan.updates)
-        network.load_state_dict(average.module.state_dict())
-        self.network = network.requires_grad_(False).eval()
-
     @torch.no_grad()
-    def _calibrate(self, reference: Population) -> None:
-        """Learns how far the network's own draws are off the reference, from many of them."""
+    def _calibrated(self, reference: Population, steps: int) -> Calibration:
+        """Learns how far a network's own draws are off the reference, from many of them."""
         generator = torch.Generator().manual_seed(self.seed)
         everyone: list[dict[str, Tensor]] = []
         drawn: list[Tensor] = []
         for _ in range(self.training.calibration // CHUNK + 1):
             people = self.demographics.draw(CHUNK, generator)
-            unknown = torch.full((CHUNK, len(NAMES)), torch.nan, dtype=torch.float64)
             everyone.append(people)
-            drawn.append(self._denoised(people, unknown, generator, STEPS))
+            drawn.append(self._denoised(people, None, generator, steps))
         sex, age = (torch.cat([some[name] for some in everyone]) for name in ("sex", "age"))
-        self.calibration = Calibration.fit(
-            Population(torch.cat(drawn), sex, age, torch.ones_like(age)), reference
-        )
+        return Calibration.fit(Population(torch.cat(drawn), sex, age, torch.ones_like(age)), reference)
 
     def _denoised(
-        self, people: Mapping[str, Tensor], free: Tensor, generator: torch.Generator, steps: int
+        self, people: Mapping[str, Tensor], free: Tensor | None, generator: torch.Generator, steps: int
     ) -> Tensor:
-        """Draws the network's coordinates for people, given those in ``free`` that are not NaN."""
-        left = torch.nan_to_num(self.standing.encode(free, people))
-        scores = self.marginals.encode(left).float()
-        known = torch.isfinite(free).float()
-        drawn = torch.randn(len(free), len(NAMES), generator=generator)
-        levels = noise_levels(steps)
+        """Draws the networks' coordinates for people, given those in ``free`` that are not NaN, if any."""
+        noise = torch.randn(len(people["age"]), len(NAMES), generator=generator)
+        scores = known = None
+        if free is not None:
+            left = torch.nan_to_num(self.standing.encode(free, people))
+            scores, known = self.marginals.encode(left).float(), torch.isfinite(free).float()
         for part in alike(people).split(BLOCK):
             who = {name: value[part] for name, value in people.items()}
-            denoise = self._denoiser(who, scores[part], known[part], steps)
-            drawn[part] = solve(denoise, drawn[part], levels)
-        return self.standing.decode(self.marginals.decode(drawn.double()), people)
+            given = None if scores is None or known is None else (scores[part], known[part])
+            noise[part] = (
+                self._one_step(who, noise[part], given)
+                if steps == 1
+                else (solve(self._denoiser(who, given, steps), noise[part], noise_levels(steps)))
+            )
+        return self.standing.decode(self.marginals.decode(noise.double()), people)
+
+    def _one_step(self, people: Mapping[str, Tensor], noise: Tensor, given: Given) -> Tensor:
+        """Returns the student's scores of some people."""
+        assert self.student is not None  # draw_given has seen to it
+        if given is not None:
+            noise = torch.where(given[1] > 0, given[0], noise)
+        table = tabulated(self.student.network, 1)
+        rows = table.rows(people)
+        known = None if given is None else given[1]
+        if rows is None:
+            described = Denoiser.describe(**people).float()
+            return self.student(noise, described, torch.zeros_like(noise) if known is None else known)
+        return self.student.jump(noise, table(LEVEL, rows), known)
 
     def _denoiser(
-        self, people: Mapping[str, Tensor], scores: Tensor, known: Tensor, steps: int
+        self, people: Mapping[str, Tensor], given: Given, steps: int
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Returns the network for some people of whom the scores that are not 0 in ``known`` are given."""
+        """Returns the network for some people of whom some scores are given."""
         table = tabulated(self.network, steps)
         rows = table.rows(people)
-        described = self.network.describe(**people).float()
-
-        nothing = not bool(known.any())
+        described = Denoiser.describe(**people).float()
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            if rows is not None and nothing:
-                return self.network.estimate(noisy, sigma, table(sigma, rows))
-            noisy = torch.where(known > 0, scores, noisy)
+            known = None
+            if given is not None:
+                scores, known = given
+                noisy = torch.where(known > 0, scores, noisy)
             if rows is not None:
                 return self.network.estimate(noisy, sigma, table(sigma, rows), known)
-            return self.network(noisy, sigma.expand(len(noisy), 1), described, known)
+            mask = torch.zeros_like(noisy) if known is None else known
+            return self.network(noisy, sigma.expand(len(noisy), 1), described, mask)
 
         return denoise
 
@@ -229,7 +257,7 @@ class PCDM:
             sex: ``"M"``, ``"F"`` or None for both.
             where: A request in the language of :mod:`vpop.where`; ``column == value`` is met exactly.
             given: Values that every person has exactly: height, BW, BMI, HCT, SCR, age.
-            steps: The steps of the sampler.
+            steps: The steps of the sampler; 1 for the student, which is several times faster.
             progress: Called with the number of people found and wanted.
 
         Returns:
@@ -258,6 +286,7 @@ class PCDM:
             "generator": "vpop PCDM",
             "version": metadata.version("vpop"),
             "seed": seed,
+            "steps": steps,
             "n": n,
             "conditions": request.text(),
             "asked": request.asked(),
@@ -289,8 +318,16 @@ class PCDM:
         self, people: dict[str, Tensor], given: dict[str, Tensor], generator: torch.Generator, steps: int
     ) -> Physiology:
         """Draws one body for each of the people with what is given; columns of shape (m,)."""
-        known = self.calibration.undo(self.coordinates.known(blank(people), given), people)
-        free = self.calibration.apply(self._denoised(people, known, generator, steps), people)
+        if steps < (2 if self.student is None else 1):
+            raise ValueError(
+                f"steps must be 2 or more, or 1 for a model with a student, but is {steps}. "
+                "Teach a student with 'vpop fit --student'."
+            )
+        calibration = self.student_calibration if steps == 1 else self.calibration
+        known = None
+        if given:
+            known = calibration.undo(self.coordinates.known(blank(people), given), people)
+        free = calibration.apply(self._denoised(people, known, generator, steps), people)
         return self.coordinates.decode(free, people, given)
 
     def save(self, path: str | Path) -> None:
@@ -305,6 +342,10 @@ class PCDM:
             "calibration": torch.stack([self.calibration.drawn, self.calibration.people]),
             "youngest": torch.tensor(self.coordinates.youngest, dtype=torch.float64),
         }
+        if self.student is not None:
+            tensors |= {f"student.{name}": value for name, value in self.student.state_dict().items()}
+            student = self.student_calibration
+            tensors["student_calibration"] = torch.stack([student.drawn, student.people])
         settings = {"width": self.width, "depth": self.depth, "seed": self.seed}
         weights.write(path, Weights(tensors, settings, self.card), ",".join(NAMES))
 
@@ -323,6 +364,10 @@ class PCDM:
         network = Denoiser(len(NAMES), model.width, model.depth)
         shapes: dict[str, tuple[int, ...]] = dict(_SHAPES)
         shapes |= {f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()}
+        student = Student(len(NAMES)) if "student_calibration" in tensors else None
+        if student is not None:
+            shapes |= {f"student.{name}": tuple(value.shape) for name, value in student.state_dict().items()}
+            shapes["student_calibration"] = shapes["calibration"]
         weights.check_shapes(tensors, shapes, file)
         charts = dict(zip(WHO, map(Growth, tensors.pop("growth")), strict=True))
         model.coordinates = Coordinates(charts, float(tensors.pop("youngest")))
@@ -330,9 +375,19 @@ class PCDM:
         model.standing = Standing(tensors.pop("standing"))
         model.marginals = Marginals(tensors.pop("marginals"))
         model.demographics = Demographics(tensors.pop("demographics"))
+        if student is not None:
+            model.student_calibration = Calibration(*tensors.pop("student_calibration"))
+            own = [name for name in tensors if name.startswith("student.")]
+            student.load_state_dict({name.removeprefix("student."): tensors.pop(name) for name in own})
+            model.student = student.requires_grad_(False).eval()
         network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
         model.network = network.requires_grad_(False).eval()
         return model
+
+
+def _who(bodies: Physiology) -> dict[str, Tensor]:
+    assert bodies.race is not None  # set by PCDM._lawful
+    return {"sex": bodies.sex, "race": bodies.race, "age": bodies.age}
 
 
 _CHART = (2, len(growth.KNOTS), len(growth.SCORES))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pbpk import plot
 from pbpk.bodies import reference_body
 from pbpk.organs import ORGANS
 from pbpk.physiology import Physiology
@@ -51,6 +52,7 @@ def exposure_by_age(axes: Any, exposure: pd.DataFrame, quantity: str, label: str
     positive = exposure[exposure[quantity] > 0]
     by_sex(axes, positive.age.to_numpy(), positive[quantity].to_numpy(), positive.sex.to_numpy())
     axes.set(yscale="log", xlabel="age [year]", ylabel=label)
+    plot.few_ticks(axes.yaxis, *axes.get_ylim())
     if axes.get_legend_handles_labels()[0]:  # nothing was given, or nothing came
         axes.legend(frameon=False, markerscale=2)
     return axes

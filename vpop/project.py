@@ -195,6 +195,8 @@ def _onto(values: Tensor, total: Tensor, parts: Interval) -> Tensor:
 
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
+        if bool(((middle == low) | (middle == high)).all()):
+            break
         small = at(middle).sum(-1) < total
         low, high = torch.where(small, middle, low), torch.where(small, high, middle)
     found = at(0.5 * (low + high))

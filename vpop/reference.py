@@ -24,8 +24,11 @@ from pbpk.laws import LAWS
 from pbpk.organs import ORGANS
 from pbpk.physiology import RACES, Cohort, Physiology
 from vpop.organ_layer import draw_lawful
+from vpop.own_people import bodies_of
+from vpop.pcdm import PCDM
 from vpop.people import People
 from vpop.split import PARTS, part_of
+from vpop.training_table import TrainingTable, is_training_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,11 +192,13 @@ def load_reference(
 
     Arguments:
         path: NHANES, as a CSV or as a folder with CDC's XPT files, into whose people the organ layer puts
-            bodies; or a cohort file, taken as it is, each body with weight 1.
+            bodies; a table of one's own people (:mod:`vpop.own_people`); or a cohort file, taken as it is,
+            each body with weight 1.
         seed: The seed of the organ layer.
         layer: The organ layer's name.
         copies: How many bodies are put into each person of a survey, each with its own inside and its own
-            rounded-away digits; a cohort file is taken once.
+            rounded-away digits; a cohort file is taken once, a table of one's own once where copies is 1,
+            else as :func:`vpop.own_people.bodies_of` has it.
         part: Only the people of a survey whom :func:`vpop.split.part_of` gives to ``"train"``,
             ``"validation"`` or ``"test"``; None for all.
 
@@ -215,7 +220,10 @@ def load_reference(
                 f"part must be left out for a cohort file, but {part!r} is asked of {path}: only a survey's "
                 "people are split, by their number."
             )
-
+        if is_training_table(path):
+            model = PCDM.load()
+            table = TrainingTable.load(path, model.coordinates.charts)
+            return bodies_of(table, model, seed, layer, strangers=copies > 1)
         cohort = load_cohort(path)
         return cohort, torch.ones(len(cohort), dtype=torch.float64)
     frame = load_nhanes_xpt(path) if path.is_dir() else load_nhanes(path)
@@ -243,6 +251,11 @@ def load_reference(
     }
     cohort = Cohort(Physiology("human", **tensors), np.concatenate(ids), provenance)
     return cohort, torch.cat([weight[lawful] for _, lawful in drawn])
+
+
+def is_own_table(path: str | Path) -> bool:
+    """Tells whether a file is a table of one's own people: no survey, and without organs."""
+    return not _is_nhanes(Path(path)) and is_training_table(path)
 
 
 def _is_nhanes(path: Path) -> bool:

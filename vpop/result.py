@@ -21,6 +21,7 @@ import pandas as pd
 from pbpk import plot, report
 from pbpk.io import save_cohort
 from pbpk.laws import Report
+from pbpk.nca import UNITS
 from pbpk.physiology import Cohort
 from pbpk.simulation import Simulation
 from vpop import picture
@@ -42,6 +43,13 @@ _NOTE = (
     "(NHANES 2013-2018, weighted); organ masses, flows, cardiac output and filtration follow published "
     "regressions with their published spread and a correlation prior from animals: no one has measured them "
     "jointly."
+)
+
+_BOLUS = (
+    "Cmax of an intravenous bolus is the concentration at the instant at which the dose has mixed with "
+    "the venous blood. It lies above the drawn curve, which is before the dose at time 0 and then shows "
+    "the first output time, when most of the dose has left that blood. A sample from an arm is nearer "
+    "to the curve: give a duration ('iv over 2 min') to have its Cmax."
 )
 
 
@@ -131,9 +139,10 @@ class Result:
         self.exposure.to_csv(folder / "exposure.csv", index=False)
         self.quantiles.to_csv(folder / "quantiles.csv", index=False)
         self.report.frame().to_csv(folder / "violations.csv", index=False)
-        manifest = json.dumps(self._manifest(folder), indent=2, default=str)
+        manifest = self._manifest(folder)
         (folder / "report.html").write_text(self._page(manifest), encoding="utf-8")
-        (folder / "manifest.json").write_text(manifest + "\n", encoding="utf-8")
+        text = json.dumps(manifest, indent=2, default=str)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
     def _manifest(self, folder: Path) -> dict[str, Any]:
         files = sorted(file for file in folder.iterdir() if file.is_file())
@@ -147,7 +156,7 @@ class Result:
             "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
         }
 
-    def _page(self, manifest: str) -> str:
+    def _page(self, manifest: Mapping[str, Any]) -> str:
         body = self.cohort.physiology
         overall = self.report.overall()
         facts = [
@@ -165,13 +174,19 @@ class Result:
             facts=facts,
             concentration=self._concentration(),
             exposure=self._exposure(),
-            exposure_table=report.table(self.summary()),
+            exposure_table=report.table(self.summary().rename(columns=_with_unit)),
+            bolus=_BOLUS if any(self._has_bolus(arm) for arm in self.simulations) else "",
             organs_by_age=self._organs("age"),
             organs_by_weight=self._organs("BW"),
             violations=self.report.html(),
             provenance_note=_NOTE,
-            manifest=manifest,
+            manifest=report.pairs("setting", "is", manifest),
         )
+
+    def _has_bolus(self, arm: str) -> bool:
+        """Tells whether anything is given at once into a vein."""
+        doses = self.simulations[arm].regimen.doses
+        return any(dose.route == "iv" and not dose.duration for dose in doses)
 
     def _concentration(self) -> str:
         figure, axes = report.figure(11, 6.5, nrows=2, ncols=len(self.simulations), squeeze=False)
@@ -196,3 +211,10 @@ class Result:
         labels = {"age": "age [year]", "BW": "body weight [kg]"}
         picture.organs(figure, axes.ravel(), body, against, labels[against])
         return report.picture(figure)
+
+
+def _with_unit(column: str) -> str:
+    """Returns the heading of a column of the summary: its name and its unit, where it has one."""
+    name, _, percentile = column.partition(" ")
+    unit = {**UNITS, "age": "year"}.get(name)
+    return f"{name} {percentile}".strip() + (f" [{unit}]" if unit else "")

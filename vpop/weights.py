@@ -57,7 +57,8 @@ def read(path: str | Path, coordinates: str) -> Weights:
     """Reads a weights file; the card gains the file's ``sha256``.
 
     Raises:
-        ValueError: If the file is not a whole and sound weights file of this version of the model.
+        ValueError: If the file is not a whole and sound weights file of this version of the model, or not the
+            one for which the card beside it was written.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -81,7 +82,24 @@ def read(path: str | Path, coordinates: str) -> Weights:
         raise ValueError(f"weights must be finite, but {path} holds NaN or infinity; it is damaged.")
     settings, card = (_table(header, name, path) for name in ("settings", "card"))
     card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    _check_card(path, card["sha256"])
     return Weights(tensors, settings, card)
+
+
+def _check_card(path: Path, digest: str) -> None:
+    """Raises if a card lies beside the weights that was written for other bytes."""
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return
+    try:
+        stated = json.loads(file.read_text(encoding="utf-8"))["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"weights must lie beside their own card, but {file} is none. Remove it.") from None
+    if stated != digest:
+        raise ValueError(
+            f"weights must be those that {file.name} beside them was written for, but {path} has been "
+            "changed since. Fit them anew with 'vpop fit'."
+        )
 
 
 def _table(header: Mapping[str, str], name: str, path: Path) -> dict[str, Any]:

@@ -27,10 +27,12 @@ from torch import Tensor
 
 from pbpk.inverse.dual import Dual
 from pbpk.inverse.problem import InverseProblem
+from pbpk.inverse.structural import settled
 
 _SAME = 1e-9  # h
 _POINTS = 1.5  # collocation points a unit of degree
 _SLOW = 30.0  # a clock's tau, in units of the fastest time constant: below it a state just follows [ours]
+_MOST = 8  # free states
 _LEAST = 1e-4  # of its size: no state is taken to be smaller
 
 
@@ -61,10 +63,17 @@ class Collocation:
         low, high = problem.box
         self.middle = (low + high) / 2
         system = problem.system(low)
-        self.free = torch.nonzero(~system.settled)[:, 0]
+        still = torch.tensor(settled(problem))
+        self.free, self._bound = torch.nonzero(~still)[:, 0], torch.nonzero(still)[:, 0].numpy()
         last = float(problem.seen.time.max())
         events = [0.0, *(t for t, _ in system.jumps), *(t for a, b, _ in system.infusions for t in (a, b))]
         inner = sorted({round(t, 9) for t in events if 0.0 <= t < last - _SAME})
+        if len(self.free) > _MOST:
+            raise ValueError(
+                f"a method that writes the equations down (xtfc, pinn) must have at most {_MOST} states that "
+                f"follow an unknown, but {problem.model.name} has {len(self.free)}: an equation holds to a "
+                "tolerance only, and the blood's swamps a clearance. Choose lsq, amortised or mcmc."
+            )
         self.edges = torch.tensor([*inner, last], dtype=torch.float64)
         self.tau = _SLOW / float(system.A.diagonal()[self.free].abs().max())
         self.times = torch.cat([self._points(k, degree) for k in range(len(inner))])
@@ -84,7 +93,6 @@ class Collocation:
         ]
         self._on = [((self.times >= a) & (self.times < b)).numpy() for a, b in infused]
         self._row = [problem.model.compartments.index(name) for name in problem.seen.compartment]
-        self._bound = torch.nonzero(problem.system(self.middle).settled)[:, 0].numpy()
         self._x_there = problem.states(self.middle, self.times)[:, self._bound].numpy()
         self._x_seen = problem.states(self.middle, t, problem.seen.after)[:, self._bound].numpy()
         self.level = self._levels()
@@ -202,13 +210,13 @@ class Collocation:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """Returns A, x0, R, infusion rates, jumps: themselves, then their derivatives, (1 + K, ...)."""
         problem, K = self.problem, self.problem.K
-        at = {state: position for position, state in enumerate(problem.model.states)}
+        at = {state: position for position, state in enumerate(problem.linear.states)}
         unit = np.eye(K)
         values = problem.values(torch.from_numpy(np.array(theta))).tolist()
         p: dict[str, Any] = {name: float(value) for name, value in problem.known.items()}
         for u, value, direction in zip(problem.unknowns, values, unit, strict=True):
             p[u.name] = Dual(value, u.slope(value) * direction)
-        model, n = problem.model, len(at)
+        model, n = problem.linear, len(at)
         rows = {name: row for row, name in enumerate(model.compartments)}
         A = _filled({(at[i], at[j]): v for (i, j), v in model.rates(p).items()}, (n, n), K)
         x0 = _filled({(at[state],): v for state, v in model.initial(p).items()}, (n,), K)
@@ -224,13 +232,17 @@ class Collocation:
         return A, x0, R, rates, jumps
 
     def sd(self, prediction: np.ndarray | None = None) -> np.ndarray:
-        """Returns the standard deviation of each observation [mg/L]: about a prediction, or about itself."""
+        """Returns the standard deviation of each observation [mg/L]: about a prediction, or about itself.
+
+        About a prediction, noise of unknown size has the size that the residuals show.
+        """
         problem = self.problem
         censored = problem.seen.limit > 0
         own = torch.where(censored, problem.seen.limit, problem.seen.value)
         about = own if prediction is None else torch.from_numpy(prediction).clamp(min=0.05 * own.abs())
         sd = problem.noise.sd(about, problem.floor)
         sd = sd * about.clamp(min=problem.floor) if problem.noise.kind == "log-normal" else sd
+        sd = sd if prediction is None else sd * problem.noise_scale(about)
         return torch.where(censored, sd + problem.seen.limit / 2, sd).clamp(min=1e-300).numpy()
 
     @property

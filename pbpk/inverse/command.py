@@ -6,6 +6,7 @@ import datetime
 import platform
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -54,7 +55,7 @@ def fit(
     recipe = load_problem(problem)
     chosen = [choose("--method", name.strip(), METHODS) for name in methods.split(",")]
     persons = read_nonmem(data, recipe.cmt, factor(unit, "mg/L"), not recipe.driven, recipe.default)
-    check_folder(folder)
+    _check_output(folder)
     if cohort:
         recipe.check_bodies()
     bodies = load_cohort(cohort) if cohort else None
@@ -67,6 +68,7 @@ def fit(
     idea = None if first.before.identifiable else advice(first.problem)
     said_of = [(one.id, message) for one in persons for message in one.messages]
     said_of += [(one.problem.name, message) for one in found for message in one.messages]
+    said_of += _of_methods(found)
     messages = _gathered(said_of, len(persons))
     made = _provenance(
         {"problem": recipe.name, "data": Path(data).name, "methods": ", ".join(chosen), "seed": seed}
@@ -82,6 +84,20 @@ def fit(
         (partial / "report.html").write_text(text, encoding="utf-8")
     _say(found, messages, said)
     return int(not all(one.result.converged for one in found))
+
+
+def _check_output(folder: Path) -> None:
+    if folder.is_file():
+        raise ValueError(f"-o must name a folder to write, but {folder} is a file. Choose another name.")
+    check_folder(folder)
+
+
+def _of_methods(found: Sequence[people.Answer]) -> list[tuple[str, str]]:
+    """Returns who hears what of the methods besides least squares; of many people what several hear."""
+    results = [(one.problem.name, result) for one in found for result in one.results.values()]
+    said = [(name, text) for name, result in results if result.method != "lsq" for text in result.messages]
+    heard = Counter(text for _, text in said)
+    return [(name, text) for name, text in said if len(found) == 1 or heard[text] > 1]
 
 
 def _provenance(arguments: Mapping[str, object]) -> dict[str, str]:
@@ -149,7 +165,7 @@ def tell(problem: str, observe: str, times: str, folder: Path | None) -> int:
     verdict = identify(asked)
     idea = None if verdict.identifiable else advice(asked)
     if folder:
-        check_folder(folder)
+        _check_output(folder)
         with write_folder(folder) as partial:
             verdict.frame().to_csv(partial / "identifiability.csv", index=False)
             if idea is not None:

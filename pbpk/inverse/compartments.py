@@ -13,13 +13,14 @@ class Compartmental:
 
     .. math:: A_1' = k_a A_d - (CL + Q) A_1/V_1 + Q A_2/V_2, \quad A_2' = Q (A_1/V_1 - A_2/V_2).
 
-    It is a :class:`pbpk.inverse.model.Model`.
+    It is a :class:`pbpk.inverse.model.Linear` model.
 
     Attributes:
         peripheral: Whether there is a second compartment (Q, V2).
     """
 
     peripheral: bool = False
+    linear = True
 
     @property
     def name(self) -> str:

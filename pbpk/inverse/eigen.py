@@ -6,8 +6,8 @@ Between two events the input u is constant, and with :math:`A = V \Lambda V^{-1}
 .. math:: x(t_k + h) = V \big( e^{\Lambda h} z + h \, \varphi(\Lambda h) \, w \big), \qquad
     \varphi(a) = (e^a - 1)/a,
 
-so one small eigenvalue problem serves all times. Where the eigenvectors are nearly dependent or not real, the
-answer comes from :meth:`InverseProblem.predict` instead.
+so one small eigenvalue problem serves all times. Where the eigenvectors are nearly dependent, or the model is
+not linear, the answer comes from :meth:`InverseProblem.predict` instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import itertools
 import torch
 from torch import Tensor
 
+from pbpk.inverse.crowd import take
+from pbpk.inverse.equations import Equations
 from pbpk.inverse.problem import InverseProblem
 
 _SAME = 1e-9  # h
@@ -33,57 +35,103 @@ def predict(problem: InverseProblem, theta: Tensor) -> Tensor:
     >>> torch.allclose(predict(problem, theta), problem.predict(theta), rtol=1e-7)
     True
     """
-    system = problem.system(theta)
-    values, vectors = torch.linalg.eig(system.A)
-    V = vectors.real
-    inverse, failed = torch.linalg.inv_ex(V)
-    size = V.abs().sum(-2).amax(-1) * inverse.abs().sum(-2).amax(-1)
-    bad = (failed != 0) | ~(size < _CONDITION) | (values.imag.abs().amax(-1) > 0)
-    found = _all_at_once(problem, system, values.real, V, inverse)
-    if bool(bad.any()):
-        found[bad] = problem.predict(theta[bad])
+    if not problem.model.linear:
+        return problem.predict(theta)
+    seen = problem.seen
+    row = torch.tensor([problem.model.compartments.index(name) for name in seen.compartment])
+    z, RV, bad = _coordinates(problem, theta, seen.time, seen.after)
+    found = (RV[..., row, :] * z).sum(-1).real
+    if len(bad):
+        found[..., bad, :] = take(problem, bad).predict(theta[..., bad, :])
     return found
+
+
+def concentration(problem: InverseProblem, theta: Tensor, times: Tensor) -> Tensor:
+    """Returns the concentration of every compartment [mg/L] at theta (*, K), with shape (*, T, m).
+
+    What is given at once at the very time is in, as in :meth:`InverseProblem.concentration`.
+    """
+    if not problem.model.linear:
+        return problem.concentration(theta, times)
+    after = torch.ones(len(times), dtype=torch.bool)
+    z, RV, bad = _coordinates(problem, theta.reshape(-1, problem.K), times, after)
+    found = (z @ RV.mT).real
+    if len(bad):
+        found[bad] = problem.concentration(theta.reshape(-1, problem.K)[bad], times)
+    return found.unflatten(0, theta.shape[:-1]) if theta.ndim > 1 else found[0]
 
 
 def jacobian(problem: InverseProblem, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the predictions (B, N) and their derivatives by theta (B, N, K), by forward differences."""
+    """Returns the predictions (B, N) and their derivatives by theta (B, N, K), by forward differences.
+
+    Each theta may be that of another person, see :mod:`pbpk.inverse.crowd`.
+    """
+    if not problem.model.linear:
+        return problem.jacobian(theta)
     K = theta.shape[-1]
-    moved = theta.unsqueeze(-2) + _STEP * torch.cat([theta.new_zeros(1, K), torch.eye(K, dtype=theta.dtype)])
-    f = predict(problem, moved.flatten(0, 1)).unflatten(0, (len(theta), K + 1))
-    return f[:, 0], ((f[:, 1:] - f[:, :1]) / _STEP).mT
+    moves = torch.cat([theta.new_zeros(1, K), torch.eye(K, dtype=theta.dtype)])
+    f = predict(problem, theta + _STEP * moves.unsqueeze(-2))  # (1 + K, B, N)
+    return f[0], ((f[1:] - f[0]) / _STEP).movedim(0, -1)
 
 
-def _all_at_once(
-    problem: InverseProblem, system: object, values: Tensor, V: Tensor, inverse: Tensor
-) -> Tensor:
-    jumps, infusions = system.jumps, system.infusions  # type: ignore[attr-defined]
-    seen, after = problem.seen.time, problem.seen.after
-    last = float(seen.max())
+def _coordinates(
+    problem: InverseProblem, theta: Tensor, times: Tensor, after: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the states in the eigenvectors' coordinates, and what is read of them.
+
+    Arguments:
+        problem: The problem.
+        theta: Free coordinates, with shape :math:`(*, B, K)`.
+        times: Times [h], in any order, with shape :math:`(T)`.
+        after: Whether what is given at once at the very time is in, with shape :math:`(T)`.
+
+    Returns:
+        z with shape (*, B, T, n), R V with shape (*, B, m, n), and the positions in B of those for whom
+        neither holds, because their eigenvectors are nearly dependent.
+    """
+    system = problem.system(theta)
+    values, V = torch.linalg.eig(system.A)
+    if not bool(values.imag.any()):
+        values, V = values.real, V.real
+    inverse, failed = torch.linalg.inv_ex(V)
+    size = V.abs().sum(-2).amax(-1) * inverse.abs().sum(-2).amax(-1)
+    bad = (failed != 0) | ~(size < _CONDITION)
+    z = _course(system, values, inverse, times, after)
+    return z, system.R.to(V.dtype) @ V, bad.reshape(-1, bad.shape[-1]).any(0).nonzero().squeeze(-1)
+
+
+def _course(system: Equations, values: Tensor, inverse: Tensor, times: Tensor, after: Tensor) -> Tensor:
+    """Follows the states in the eigenvectors' coordinates from event to event."""
+    jumps, infusions = system.jumps, system.infusions
+    last = float(times.max())
     events = sorted({0.0, *(t for t, _ in jumps), *(t for a, b, _ in infusions for t in (a, b))})
     edges = [t for t in events if t <= last + _SAME] + [torch.inf]
-    row = torch.tensor([problem.model.compartments.index(name) for name in problem.seen.compartment])
-    reads = system.R[..., row, :] @ V  # type: ignore[attr-defined]
-    z = (inverse @ system.x0.expand(*V.shape[:-1]).unsqueeze(-1)).squeeze(-1)  # type: ignore[attr-defined]
-    found = torch.zeros(*V.shape[:-2], len(seen), dtype=V.dtype)
+    z = _into(inverse, system.x0.expand(values.shape))
+    found = values.new_zeros(*values.shape[:-1], len(times), values.shape[-1])
     for k, (begin, end) in enumerate(itertools.pairwise(edges)):
         for t, jump in jumps:
-            z = z + (inverse @ jump.unsqueeze(-1)).squeeze(-1) if abs(t - begin) <= _SAME else z
-        w = torch.zeros_like(z)
-        for a, b, rate in infusions:
-            w = w + (inverse @ rate.unsqueeze(-1)).squeeze(-1) if a - _SAME < begin < b - _SAME else w
-        late = (seen > begin + _SAME) | ((seen - begin).abs() <= _SAME) & (after | (k == 0))
-        here = late & ((seen < end - _SAME) | ((seen - end).abs() <= _SAME) & ~after)
+            z = z + _into(inverse, jump) if abs(t - begin) <= _SAME else z
+        flowing = [rate for a, b, rate in infusions if a - _SAME < begin < b - _SAME]
+        w = _into(inverse, torch.stack(flowing).sum(0)) if flowing else None
+        late = (times > begin + _SAME) | ((times - begin).abs() <= _SAME) & (after | (k == 0))
+        here = late & ((times < end - _SAME) | ((times - end).abs() <= _SAME) & ~after)
         if bool(here.any()):
-            times, place = seen[here].unique(return_inverse=True)
-            state = _moved(values, z, w, times - begin)
-            found[..., here] = (reads[..., here, :] * state[..., place, :]).sum(-1)
+            asked, place = times[here].unique(return_inverse=True)
+            found[..., here, :] = _moved(values, z, w, asked - begin)[..., place, :]
         if end < torch.inf:
-            z = _moved(values, z, w, torch.tensor([end - begin], dtype=V.dtype))[..., 0, :]
+            z = _moved(values, z, w, times.new_tensor([end - begin]))[..., 0, :]
     return found
 
 
-def _moved(values: Tensor, z: Tensor, w: Tensor, h: Tensor) -> Tensor:
+def _into(inverse: Tensor, x: Tensor) -> Tensor:
+    """Returns states in the eigenvectors' coordinates."""
+    return (inverse @ x.to(inverse.dtype).unsqueeze(-1)).squeeze(-1)
+
+
+def _moved(values: Tensor, z: Tensor, w: Tensor | None, h: Tensor) -> Tensor:
     """Returns the state in the eigenvectors' coordinates after times h (T), with shape (*, T, n)."""
     a = values.unsqueeze(-2) * h[:, None]
+    if w is None:
+        return a.exp() * z.unsqueeze(-2)
     quotient = torch.where(a.abs() < 1e-8, 1.0 + a / 2, torch.expm1(a) / torch.where(a == 0, 1.0, a))
     return a.exp() * z.unsqueeze(-2) + h[:, None] * quotient * w.unsqueeze(-2)

@@ -29,7 +29,6 @@ class Equations:
         x0: The state before anything is given, with shape :math:`(*, n)`.
         jumps: What is given at once: (time [h], what is added to the state, with shape :math:`(*, n)`).
         infusions: What is given over time: (begin [h], end [h], rate [mg/h] with shape :math:`(*, n)`).
-        settled: Which states do not depend on theta, with shape :math:`(n)`.
         given: The doses, those at once in the order of ``jumps``, the others in that of ``infusions``.
     """
 
@@ -39,7 +38,6 @@ class Equations:
     x0: Tensor
     jumps: list[tuple[float, Tensor]]
     infusions: list[tuple[float, float, Tensor]]
-    settled: Tensor
     given: tuple[Given, ...]
 
     def input(self, time: Tensor) -> Tensor:

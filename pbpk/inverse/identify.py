@@ -94,13 +94,15 @@ class Identifiability:
 
     def sentences(self) -> list[str]:
         """Returns the verdict in words."""
+        unsure = "The model is integrated: whether perfect data would tell all was not determined."
+        said = [] if self.structure.determined else [unsure]
         if self.identifiable:
             worst = int(self.cv.argmax())
             return [
                 f"All {self.problem.K} parameters are identifiable; {self.problem.names[worst]} is known "
-                f"worst ({_percent(float(self.cv[worst]))} CV)."
+                f"worst ({_percent(float(self.cv[worst]))} CV).",
+                *said,
             ]
-        said = []
         if self.structure.open:
             said.append(f"Even perfect data would not tell {_listed(self.structure.open)}.")
         practical = [name for name in self.open if name not in self.structure.open]
@@ -135,6 +137,11 @@ class Identifiability:
         ]
         return ", ".join(parts)
 
+    def _structural(self, name: str) -> str:
+        if not self.structure.determined:
+            return "unknown"
+        return "no" if name in self.structure.open else "yes"
+
     def frame(self) -> pd.DataFrame:
         """Returns one row a parameter: structural verdict, CV, verdict, and what is told instead."""
         import pandas as pd
@@ -147,7 +154,7 @@ class Identifiability:
                 {
                     "ID": self.problem.name,
                     "parameter": name,
-                    "structural": "no" if name in self.structure.open else "yes",
+                    "structural": self._structural(name),
                     "cv_percent": 100.0 * cv,
                     "verdict": "open" if is_open else "identifiable",
                     "instead": str(instead) if is_open and instead else "",

@@ -1,33 +1,9 @@
-"""Recipes: a model, what is known of it, what is not, and a design; bundled, or a TOML file of the user's.
-
-::
-
-    name = "example"
-    model = "two-compartment"            # brain4, one-compartment, two-compartment, whole-body
-    [body]                               # brain4 and whole-body: sex, age [year], height [cm], BW [kg]
-    [known]                              # value of each known parameter, in house units
-    ka = 1.0
-    F = 1.0
-    [unknown.CL]                         # start, lower, upper, transform (log, logit, identity)
-    start = 10.0
-    prior = { median = 10.0, sd = 0.3 }  # sd of the logarithm
-    [[dose]]                             # time, amount (or per_kg), duration, compartment
-    amount = 100.0
-    [seen]
-    compartments = ["plasma"]
-    times = [1, 2, 4, 8]
-    [noise]                              # proportional, additive, kind, known
-    proportional = 0.1
-    [cmt]                                # what the data file calls a compartment
-    1 = "depot"
-"""
+"""Recipes: a model, what is known of it, what is not, and a design; from :mod:`pbpk.inverse.recipe_file`."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pbpk.brain import BODY, Brain, brain_body, permeability_share
-from pbpk.checks import choose, nearest
+from pbpk.checks import choose
 from pbpk.compound import Compound
-from pbpk.files import read_text
+from pbpk.inverse import recipe_file
 from pbpk.inverse.compartments import Compartmental
 from pbpk.inverse.model import Model
 from pbpk.inverse.noise import Noise
 from pbpk.inverse.nonmem import Person
 from pbpk.inverse.problem import Given, InverseProblem, Seen, Unknown
+from pbpk.inverse.simulated import SimulatedBody
 from pbpk.inverse.whole_body import WholeBody
 
 if TYPE_CHECKING:
     from pbpk.physiology import Physiology
 
-MODELS: tuple[str, ...] = ("brain4", "one-compartment", "two-compartment", "whole-body")
 COVARIATES: Mapping[str, tuple[str, ...]] = {
     "BW": ("BW", "WT", "WEIGHT"),
     "age": ("AGE", "age"),
@@ -58,8 +34,6 @@ COVARIATES: Mapping[str, tuple[str, ...]] = {
 }
 """The columns of a data set in which each covariate is sought."""
 
-_TABLES = ("body", "known", "unknown", "truth", "dose", "seen", "noise", "cmt", "source")
-_WORDS = ("name", "model", "note", "compound", "arterial", "bulk_unbound", "Kp_method")
 _SCALED = ("PSb", "PSc")  # with the volume of a child's brain
 
 
@@ -69,20 +43,13 @@ class Recipe:
 
     Attributes:
         name: Its name.
-        model: One of :data:`MODELS`.
+        model: One of :data:`pbpk.inverse.recipe_file.MODELS`.
         table: The file's tables and words, checked.
     """
 
     name: str
     model: str
     table: Mapping[str, Any]
-
-    @staticmethod
-    def names() -> tuple[str, ...]:
-        """Returns the names of the bundled recipes."""
-        folder = importlib.resources.files("pbpk") / "data" / "inverse"
-        paths = (Path(entry.name) for entry in folder.iterdir())
-        return tuple(sorted(path.stem for path in paths if path.suffix == ".toml"))
 
     @property
     def truth(self) -> dict[str, float]:
@@ -139,12 +106,10 @@ class Recipe:
             self._unknown(name, entry, model, known) for name, entry in self.table["unknown"].items()
         )
         unknowns = tuple(_scaled(unknown, traits) for unknown in unknowns)
-        given_known = {**known, **self.table.get("known", {})}
-        for name in {u.name for u in unknowns}:
-            given_known.pop(name, None)
+        known = {**known, **self.table.get("known", {})}
         return InverseProblem(
             model,
-            _scaled_known(given_known, traits),
+            {n: v * _share(n, traits) for n, v in known.items() if n not in self.table["unknown"]},
             unknowns,
             person.given if person else self._given(traits),
             person.seen if person else self._design(model, observe, times),
@@ -192,13 +157,23 @@ class Recipe:
             defaults = {"ka": 1.0, "F": 1.0, "CLbout": 0.0}
             return brain, {**{k: v for k, v in defaults.items() if k in brain.parameters}, **own}
         if self.model == "whole-body":
-            model = WholeBody(
-                body if body is not None else _body(traits),
-                Compound.load(self.table["compound"]),
-                Kp_method=self.table.get("Kp_method", "rodgers-rowland"),
-            )
-            return model, model.defaults()
+            whole = self._whole_body(body if body is not None else _body(traits))
+            return whole, whole.defaults()
         return Compartmental(self.model == "two-compartment"), {"F": 1.0}
+
+    def _whole_body(self, body: Physiology) -> WholeBody | SimulatedBody:
+        """Returns the whole body; as it is simulated where the drug asks for more, or a Vmax is named."""
+        plain = WholeBody(
+            body,
+            Compound.load(self.table["compound"]),
+            Kp_method=self.table.get("Kp_method", "rodgers-rowland"),
+            clearance=self.table.get("clearance", "observed"),
+        )
+        named = {*self.table["unknown"], *self.table.get("known", {})}
+        saturates = any(name.startswith(("Vmax", "Km")) for name in named)
+        if plain.complete and not saturates:
+            return plain
+        return SimulatedBody(body, plain.compound, plain.graph, plain.Kp_method, plain.clearance, saturates)
 
     def _unknown(
         self, name: str, entry: Mapping[str, Any], model: Model, known: Mapping[str, Any]
@@ -244,93 +219,9 @@ class Recipe:
 
 
 def load_problem(name: str | Path) -> Recipe:
-    """Reads a bundled recipe by name, or a TOML file.
-
-    Arguments:
-        name: One of :meth:`Recipe.names`, or a path that ends in ``.toml``. ``"brain4"`` is ``"brain4-b1"``.
-
-    Raises:
-        ValueError: If there is none, or the file is wrong; the message says where.
-        OSError: If the file cannot be read.
-    """
-    if str(name).endswith(".toml"):
-        text, where = read_text(name, "PROBLEM"), str(name)
-    else:
-        bundled = choose("PROBLEM", "brain4-b1" if name == "brain4" else str(name), Recipe.names())
-        folder = importlib.resources.files("pbpk") / "data" / "inverse"
-        text, where = (folder / f"{bundled}.toml").read_text(encoding="utf-8"), f"{bundled}.toml"
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} must be TOML, but is not: {error}.") from None
-    return _checked(table, where)
-
-
-def _checked(table: dict[str, Any], where: str) -> Recipe:
-    """Checks the tables' names and kinds."""
-    for key, value in table.items():
-        if key not in (*_WORDS, *_TABLES):
-            close = nearest(key, (*_WORDS, *_TABLES))
-            remedy = f"Did you mean {close!r}?" if close else f"Known are {', '.join(_TABLES)}."
-            raise ValueError(f"{where} has an unknown key {key!r}. {remedy}")
-        if key in _TABLES and not isinstance(value, list if key == "dose" else dict):
-            raise ValueError(f"{where} must give {key} as a table, but has {value!r}.")
-    model = choose(f"{where}: model", str(table.get("model", "")), MODELS)
-    if not table.get("unknown"):
-        raise ValueError(f"{where} must have at least one unknown. Add [unknown.CL].")
-    if model == "whole-body" and "compound" not in table:
-        raise ValueError(f"{where} must name a compound for the whole body. Add compound = 'midazolam'.")
-    _check_fields(table, where)
-    _check_numbers(table, where)
-    return Recipe(str(table.get("name", Path(where).stem)), model, table)
-
-
-_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "body": ("sex", "age", "height", "BW"),
-    "unknown": ("start", "lower", "upper", "transform", "prior", "source"),
-    "dose": ("time", "amount", "per_kg", "duration", "compartment", "interval", "count"),
-    "seen": ("compartments", "times"),
-    "noise": tuple(f.name for f in dataclasses.fields(Noise)),
-    "prior": ("median", "sd"),
-}
-
-
-def _check_fields(table: Mapping[str, Any], where: str) -> None:
-    groups = [
-        ("body", table.get("body", {})),
-        ("seen", table.get("seen", {})),
-        ("noise", table.get("noise", {})),
-    ]
-    groups += [("dose", entry) for entry in table.get("dose", [])]
-    groups += [("unknown", entry) for entry in table["unknown"].values()]
-    groups += [("prior", entry.get("prior", {})) for _, entry in list(groups) if isinstance(entry, dict)]
-    for kind, entry in groups:
-        if not isinstance(entry, dict):
-            raise ValueError(f"{where} must give each {kind} as a table, but has {entry!r}.")
-        for key in entry:
-            choose(f"{where}: a key of {kind}", key, _FIELDS[kind])
-    for entry in table.get("dose", []):
-        if ("amount" in entry) == ("per_kg" in entry):
-            raise ValueError(f"{where} must give each dose an amount [mg], or per_kg [mg/kg], one of them.")
-
-
-def _check_numbers(table: Mapping[str, Any], where: str) -> None:
-    named = [(f"known.{name}", value) for name, value in table.get("known", {}).items()]
-    named += [(f"truth.{name}", value) for name, value in table.get("truth", {}).items()]
-    for name, entry in table["unknown"].items():
-        named += [(f"unknown.{name}.{k}", entry[k]) for k in ("start", "lower", "upper") if k in entry]
-        named += [(f"unknown.{name}.prior.{k}", value) for k, value in entry.get("prior", {}).items()]
-    words = ("compartment",)
-    named += [(f"dose.{k}", v) for entry in table.get("dose", []) for k, v in entry.items() if k not in words]
-    named += [("seen.times", time) for time in table.get("seen", {}).get("times", [])]
-    for name, value in named:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-            or value < 0
-        ):
-            raise ValueError(f"{where} must give {name} as a number of 0 or more, but has {value!r}.")
+    """Reads a bundled recipe by name, or a TOML file, see :func:`pbpk.inverse.recipe_file.read`."""
+    called, table = recipe_file.read(name)
+    return Recipe(called, str(table["model"]), table)
 
 
 def _four(traits: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -348,22 +239,17 @@ def _body(traits: Mapping[str, Any]) -> Physiology:
     return reference_body("human", traits.get("sex"), traits.get("age"), traits.get("BW"))
 
 
+_SEX = {
+    **dict.fromkeys(("m", "male", "1", "1.0"), "M"),
+    **dict.fromkeys(("f", "female", "0", "0.0", "2", "2.0"), "F"),
+}
+
+
 def _sex(text: str) -> str:
     """Returns M or F of a cell; 1 is male and 0 or 2 female, as most data sets have it."""
-    meaning = {
-        "m": "M",
-        "male": "M",
-        "1": "M",
-        "1.0": "M",
-        "f": "F",
-        "female": "F",
-        "0": "F",
-        "0.0": "F",
-        "2": "F",
-    }
-    if text.strip().lower() not in meaning:
+    if text.strip().lower() not in _SEX:
         raise ValueError(f"SEX must be M, F, 1 (male) or 0 (female), but is {text!r}.")
-    return meaning[text.strip().lower()]
+    return _SEX[text.strip().lower()]
 
 
 def _covariate(text: str, column: str, person: str) -> float:
@@ -383,13 +269,6 @@ def _scaled(unknown: Unknown, traits: Mapping[str, Any]) -> Unknown:
         return unknown
     changes = {name: getattr(unknown, name) for name in ("mean", "start")}
     return dataclasses.replace(unknown, **{k: v * share for k, v in changes.items() if v is not None})
-
-
-def _scaled_known(known: Mapping[str, Any], traits: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value * share if (share := _share(name, traits)) != 1.0 else value
-        for name, value in known.items()
-    }
 
 
 def _share(name: str, traits: Mapping[str, Any]) -> float:

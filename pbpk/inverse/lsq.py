@@ -33,6 +33,7 @@ _TOLERANCE = 1e-8
 _AGREE = 2  # starts that end at the best optimum are enough
 _ROUNDS = 60  # of Fisher scoring
 _SMALL = 1e-4  # of a standard error: steps below it end the scoring
+_ROUNDING = 1e-2  # of a standard error: a step below it may find no lower deviance, for rounding alone
 
 
 @dataclass
@@ -148,7 +149,7 @@ def fit(
         problem,
         theta,
         covariance,
-        quantile=_quantile(problem),
+        quantile=quantile(problem),
         converged=bool(best.status > 0) and converged,
         seconds=time.perf_counter() - begin,
         starts=len(runs),
@@ -177,8 +178,8 @@ def _refined(problem: InverseProblem, theta: Tensor) -> tuple[Tensor, float, Ten
         The estimate (K), the factor on the noise's size, the covariance (K, K), and whether it settled.
     """
     low, high = problem.box
-    point = _point(problem, theta)
-    scale, converged = _scale(problem, point[0]), False
+    point = at(problem, theta)
+    scale, converged = float(problem.noise_scale(point[0])), False
     for _ in range(_ROUNDS):
         f, J = point
         gradient = _gradient(problem, theta, f, J, scale)
@@ -189,37 +190,25 @@ def _refined(problem: InverseProblem, theta: Tensor) -> tuple[Tensor, float, Ten
         small = bool((step @ F @ step) < _SMALL**2)
         for halving in range(8):
             tried = torch.minimum(torch.maximum(theta + step * 0.5**halving, low), high)
-            after = _point(problem, tried)
+            after = at(problem, tried)
             if problem.deviance_of(after[0], scale) + problem.penalty(tried) <= deviance:
                 theta, point = tried, after
                 break
         else:
-            converged = True  # no lower deviance to rounding
+            converged = bool((step @ F @ step) < _ROUNDING**2)
             break
-        before, scale = scale, _scale(problem, point[0])
+        before, scale = scale, float(problem.noise_scale(point[0]))
         if small and abs(scale / before - 1.0) < 1e-6:
             converged = True
             break
     F = problem.information_of(*point, scale=scale)
-    return theta, scale, _covariance(F), converged
+    return theta, scale, inverse(F), converged
 
 
-def _point(problem: InverseProblem, theta: Tensor) -> tuple[Tensor, Tensor]:
+def at(problem: InverseProblem, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the predictions (N) and their derivatives (N, K) at theta (K)."""
     f, J = slopes.predict(problem, theta.numpy())
     return torch.from_numpy(f), torch.from_numpy(J)
-
-
-def _scale(problem: InverseProblem, f: Tensor) -> float:
-    """Returns the factor on the noise's size: 1 where it is known, else from the residuals."""
-    seen = problem.seen.limit <= 0
-    free = int(seen.sum()) - problem.K
-    if problem.noise.known or free < 1:
-        return 1.0
-    sd = problem.noise.sd(f, problem.floor)
-    z = (
-        problem.noise.scaled(problem.seen.value, problem.floor) - problem.noise.scaled(f, problem.floor)
-    ) / sd
-    return max(1e-6, float((z[seen] ** 2).sum() / free) ** 0.5)
 
 
 def _gradient(problem: InverseProblem, theta: Tensor, f: Tensor, J: Tensor, scale: float) -> Tensor:
@@ -242,7 +231,7 @@ def _solved(F: Tensor, right: Tensor, free: Tensor) -> Tensor:
     return size * (inverse @ (size * right * mask)) * mask
 
 
-def _covariance(F: Tensor) -> Tensor:
+def inverse(F: Tensor) -> Tensor:
     """Returns the inverse information; infinite along what the data do not tell."""
     size = F.diagonal().clamp(min=1e-300).rsqrt()
     values, vectors = torch.linalg.eigh(F * size * size.unsqueeze(-1))
@@ -250,24 +239,7 @@ def _covariance(F: Tensor) -> Tensor:
     return inverse * size * size.unsqueeze(-1)
 
 
-def with_noise_sized(result: FitResult) -> FitResult:
-    """Returns another method's result with the size of the noise from its residuals, where it is not known.
-
-    Then its covariance is the inverse Fisher information and its intervals are Student's, as in :func:`fit`.
-    """
-    problem = result.problem
-    if problem.noise.known:
-        return result
-    f, J = _point(problem, result.theta)
-    scale = _scale(problem, f)
-    covariance = _covariance(problem.information_of(f, J, scale=scale))
-    ends = FitResult.gaussian(
-        result.method, problem, result.theta, covariance, _quantile(problem), converged=False, seconds=0.0
-    )
-    return result.replace(covariance=covariance, lower=ends.lower, upper=ends.upper, scale=scale)
-
-
-def _quantile(problem: InverseProblem) -> float:
+def quantile(problem: InverseProblem) -> float:
     """Returns the 97.5 % quantile: the normal one, or Student's where the noise was estimated."""
     from scipy.special import ndtri, stdtrit
 

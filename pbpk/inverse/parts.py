@@ -99,13 +99,13 @@ class Given:
 
     Attributes:
         time: When it begins [h].
-        amount: How much [mg].
+        amount: How much [mg]; of many people in one problem, with shape :math:`(B)`.
         duration: How long it takes [h]; 0 is at once.
         compartment: Where it enters, one of the model's inlets.
     """
 
     time: float = quantity("h")
-    amount: float = quantity("mg")
+    amount: float | Tensor = quantity("mg")
     duration: float = quantity("h", default=0.0)
     compartment: str = "plasma"
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from pbpk.inverse.crowd import stacked
 from pbpk.inverse.identify import Gate
 from pbpk.inverse.library import Recipe
 from pbpk.inverse.metrics import metrics
 from pbpk.inverse.nonmem import Person
 from pbpk.inverse.problem import InverseProblem
 from pbpk.inverse.result import FitResult
+from pbpk.inverse.simulated import SimulatedBody
 from pbpk.inverse.solve import Answer, answer, module
 from pbpk.inverse.whole_body import WholeBody
 from pbpk.physiology import Cohort, Physiology
@@ -58,7 +60,7 @@ def answers(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Answer]:
-    """Answers each problem; a method that fits many at once is called once for those of one kind.
+    """Answers each problem; a method that fits many at once is called once for all.
 
     Where every method does, and there are many people, only the first of each design are looked at one by one
     and fitted by least squares, too; if all their parameters can be told, the others' are taken to be.
@@ -96,17 +98,7 @@ def _together(
 ) -> dict[str, list[FitResult]]:
     """Returns the fits of the methods that fit many at once, by method, in the order of the problems."""
     fitted = [one.fitted if one else problem for problem, one in zip(asked, found, strict=True)]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for k, problem in enumerate(fitted):
-        groups.setdefault(_kind(problem), []).append(k)
-    fits: dict[str, list[FitResult]] = {}
-    for method in methods:
-        by_person: dict[int, FitResult] = {}
-        for members in groups.values():
-            many = module(method).fit_many([fitted[k] for k in members], seed=seed)
-            by_person.update(zip(members, many, strict=True))
-        fits[method] = [by_person[k] for k in range(len(fitted))]
-    return fits
+    return {method: module(method).fit_many(fitted, seed=seed) for method in methods}
 
 
 def _gathered(
@@ -129,11 +121,6 @@ def _design(problem: InverseProblem) -> tuple[Any, ...]:
     """Returns what decides the structure: the model, the unknowns, and what is seen of which doses."""
     doses = tuple((dose.time, dose.duration, dose.compartment) for dose in problem.given)
     return (problem.model.name, problem.names, frozenset(problem.seen.compartment), doses)
-
-
-def _kind(problem: InverseProblem) -> tuple[Any, ...]:
-    """Returns what problems that share one design have in common."""
-    return (problem.model.name, problem.names, problem.seen.compartment, tuple(problem.seen.time.tolist()))
 
 
 def estimates(found: Sequence[Answer], method: str | None = None) -> pd.DataFrame:
@@ -180,7 +167,8 @@ def methods_table(found: Sequence[Answer]) -> pd.DataFrame:
     rows = []
     for one in found:
         for name, result in one.all_results.items():
-            apart = result.distance(one.reference)
+            by_lsq = one.reference.method == "lsq"  # else there is nothing to hold it against
+            apart = result.distance(one.reference) if by_lsq else {"cost": math.nan, "parameters": math.nan}
             rows.append(
                 {
                     "ID": one.problem.name,
@@ -199,11 +187,9 @@ def methods_table(found: Sequence[Answer]) -> pd.DataFrame:
 def fitted_cohort(found: Sequence[Answer]) -> Cohort | None:
     """Returns the bodies that were fitted, None where the model has none; the estimates are in provenance."""
     models = [one.problem.model for one in found]
-    if not all(isinstance(model, WholeBody) for model in models):
+    whole = [model for model in models if isinstance(model, WholeBody | SimulatedBody)]
+    if len(whole) < len(models):
         return None
-    bodies = [model.physiology for model in models if isinstance(model, WholeBody)]
-    fields = set.intersection(*(set(body.tensors()) for body in bodies))
-    stacked = {name: torch.stack([body.tensors()[name] for body in bodies]) for name in sorted(fields)}
-    drug = models[0].compound.name if isinstance(models[0], WholeBody) else ""
     ids = np.array([one.problem.name for one in found], dtype=object)
-    return Cohort(Physiology(bodies[0].species, **stacked), ids, {"generator": "pbpk fit", "compound": drug})
+    provenance = {"generator": "pbpk fit", "compound": whole[0].compound.name}
+    return Cohort(stacked([model.physiology for model in whole]), ids, provenance)

@@ -32,6 +32,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,12 @@ import torch
 from torch import Tensor
 
 from pbpk.checks import choose
-from pbpk.inverse.collocation import Collocation
+from pbpk.inverse import lsq
+from pbpk.inverse.collocation import Collocation, Rows
 from pbpk.inverse.problem import InverseProblem
+from pbpk.inverse.projection import Basis, Equations, Priors, best, predicted
 from pbpk.inverse.result import FitResult
+from pbpk.inverse.structural import settled
 from pbpk.inverse.xtfc import compared, finished, on_bound
 
 VARIANTS: tuple[str, ...] = ("improved", "published")
@@ -51,10 +55,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sin": torch.sin,
     "swish": torch.nn.functional.silu,
 }
-_ROUNDS = ((1e-1, False), (1e-2, False), (3e-3, False), (3e-3, True))
+_ROUNDS = ((1e-1, False), (1e-2, False), (3e-3, False), (3e-3, True), (1e-3, True))
 """A round each: the tolerance of the equations, relative; does the prediction size the noise? [ours]"""
 _ATTEMPTS = 2  # searches that run into a bound are begun anew, half as far from the middle of the box
 _STEEP = 2.0  # a unit's slope: over its clock, from -1 to 1, it turns once [ours]
+_STILL = 0.5  # standard errors: a last round that moves the estimate by less has converged
+_AS_GOOD = 3.84  # of the loss, twice: networks so close to the best one are as good
 _FREEDOM = 1e3  # prior standard deviation of a weight: keeps units that nothing determines from running off
 
 
@@ -78,7 +84,7 @@ def fit(
         options: Those of the variant: see :func:`improved` and :func:`published`.
 
     Returns:
-        The estimate; its covariance is the inverse Fisher information there.
+        The estimate; its covariance is the inverse Fisher information there, and how far networks differ.
 
     Raises:
         ValueError: If there is no such variant.
@@ -89,9 +95,9 @@ def fit(
         start = problem.starts(1, generator)[0]
     solve = improved if variant == "improved" else published
     began = time.perf_counter()
-    theta, converged = solve(problem, start.detach(), generator, **options)
+    theta, converged, spread = solve(problem, start.detach(), generator, **options)
     name = "pinn" if variant == "improved" else "pinn (published)"
-    return compared(finished(name, problem, theta, converged, began), reference)
+    return compared(finished(name, problem, theta, converged, began, spread), reference)
 
 
 def improved(
@@ -100,10 +106,10 @@ def improved(
     generator: torch.Generator,
     *,
     networks: int = 2,
-    width: int = 32,
-    degree: int = 30,
+    width: int = 24,
+    degree: int = 20,
     evaluations: int = 40,
-) -> tuple[Tensor, bool]:
+) -> tuple[Tensor, bool, Tensor]:
     """Solves by least squares over all weights and unknowns together.
 
     Arguments:
@@ -116,16 +122,29 @@ def improved(
         evaluations: How many evaluations a round may take.
 
     Returns:
-        The estimate, and whether the last round met its own criterion.
+        The estimate, whether the last round hardly moved it, and the covariance of the networks whose loss is
+        about as low.
     """
     design = Collocation(problem, degree)
     runs = [_trained(_Network(design, width, generator), start, evaluations) for _ in range(networks)]
     best = min(runs, key=lambda run: run.cost)
-    return torch.from_numpy(best.x[: problem.K].copy()), bool(best.status > 0)
+    good = [run.theta for run in runs if 2.0 * (run.cost - best.cost) < _AS_GOOD]
+    spread = torch.cov(torch.stack(good, -1)) if len(good) > 1 else torch.zeros((), dtype=torch.float64)
+    se = lsq.inverse(problem.information(best.theta)).diagonal().sqrt()
+    return best.theta, bool((best.moved.abs() < _STILL * se).all()), spread
 
 
-def _trained(network: _Network, start: Tensor, evaluations: int) -> Any:
-    """Trains one network round by round; returns what scipy says of the last."""
+@dataclass(frozen=True)
+class _Trained:
+    """What a network ended with: theta (K), by how much the last round moved it, and half its loss."""
+
+    theta: Tensor
+    moved: Tensor
+    cost: float
+
+
+def _trained(network: _Network, start: Tensor, evaluations: int) -> _Trained:
+    """Trains one network round by round."""
     from scipy.optimize import least_squares
 
     design, K = network.design, network.design.problem.K
@@ -149,10 +168,10 @@ def _trained(network: _Network, start: Tensor, evaluations: int) -> Any:
                 max_nfev=evaluations,
             )
             network(run.x)
-            theta, inner = run.x[:K], run.x[K:]
+            before, theta, inner = theta, run.x[:K], run.x[K:]
         if not on_bound(theta, low, high):
             break
-    return run
+    return _Trained(torch.from_numpy(theta.copy()), torch.from_numpy(theta - before), float(run.cost))
 
 
 class _Network:
@@ -161,34 +180,16 @@ class _Network:
     def __init__(self, design: Collocation, width: int, generator: torch.Generator) -> None:
         self.design, self.width = design, width
         clocks, slopes = design.clocks(design.times)
-        self.s, self.s_dot = clocks.numpy(), slopes.numpy()
-        self.s_seen = design.clocks(design.problem.seen.time)[0].numpy()
-        self.S, self.F = self.s.shape[1], len(design.free)
-        own = torch.arange(width) % self.S  # each unit turns within one interval
-        bend = 2.2 * torch.rand(width, generator=generator, dtype=torch.float64) - 1.1
-        steep = _STEEP * (0.5 + torch.rand(width, generator=generator, dtype=torch.float64))
-        W = torch.zeros(width, self.S, dtype=torch.float64)
-        W[torch.arange(width), own] = steep
-        self.first = torch.cat([W, (-steep * bend)[:, None]], 1).flatten().numpy()
+        self.s, self.s_dot = _with(clocks.numpy(), 1.0), _with(slopes.numpy(), 0.0)
+        self.s_seen = _with(design.clocks(design.problem.seen.time)[0].numpy(), 1.0)
+        self.origin = np.append(-np.ones(clocks.shape[1]), 1.0)
+        self.first = _first(width, clocks.shape[1], generator)
+        self.priors = Priors(design.problem)
         self.prediction: np.ndarray | None = None
-        self.priors = [
-            (k, float(u.free(torch.tensor(u.mean, dtype=torch.float64))), u.sd)
-            for k, u in enumerate(design.problem.unknowns)
-            if u.mean is not None and u.sd is not None
-        ]
 
     def set(self, tolerance: float, sd: np.ndarray) -> None:
         """Sets the tolerance of the equations and the standard deviations of the observations."""
-        M = len(self.s)
-        self.weight = 1.0 / tolerance / np.sqrt(M / (self.width / 2)) / self.design.level.T  # (F, M)
-        self.sd, self.last = sd, b""
-
-    def units(self, inner: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Returns the units less what they are at time 0, and their first two derivatives, each (T, h)."""
-        weights = inner.reshape(self.width, self.S + 1)
-        phi = np.tanh(s @ weights[:, :-1].T + weights[:, -1])
-        origin = np.tanh(weights[:, -1] - weights[:, :-1].sum(1))
-        return phi - origin, 1.0 - phi**2, -2.0 * phi * (1.0 - phi**2), 1.0 - origin**2
+        self.equations, self.last = Equations(self.design, tolerance, self.width / 2, sd), b""
 
     def __call__(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the projected rows and their derivatives by theta and inner weights."""
@@ -197,71 +198,54 @@ class _Network:
         return self.value
 
     def _project(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        none = np.zeros(self.F * self.width)
-        r, J = self._rows(np.concatenate([u, none]))
-        Q, T = np.linalg.qr(J[:, len(u) :])
-        outer = -np.linalg.solve(T, Q.T @ r)
-        r, J = self._rows(np.concatenate([u, outer]))
-        moved = J[:, : len(u)]
-        return r, moved - Q @ (Q.T @ moved)
+        K = self.design.problem.K
+        rows, slopes = self.design.rows(u[:K])
+        basis, moved = self.units(u[K:])
+        X, y = self.equations.linear(rows, basis)
+        V, Q = best(X, y, len(rows.rate), 1.0 / _FREEDOM)
+        J = self.slopes(rows, slopes, basis, moved, V)
+        self.prediction = predicted(rows, basis, V)
+        r = np.concatenate([X @ V.ravel() - y, self.priors(u[:K]), u[K:] / _FREEDOM])
+        free = np.eye(len(u))[K:] / _FREEDOM
+        own = np.pad(self.priors.slope, ((0, 0), (0, len(u) - K)))
+        return r, np.concatenate([J - Q @ (Q.T @ J), own, free])
 
-    def _rows(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        K, h, F, S = self.design.problem.K, self.width, self.F, self.S
-        theta, inner, V = u[:K], u[K : K + h * (S + 1)], u[K + h * (S + 1) :].reshape(F, h)
-        rows, slopes = self.design.rows(theta)
-        W = inner.reshape(h, S + 1)[:, :-1]
-        phi, one, two, origin = self.units(inner, self.s)
-        a_dot = self.s_dot @ W.T
-        phi_dot = one * a_dot
-        seen, seen_one, _, _ = self.units(inner, self.s_seen)
-        x, x_dot, x_seen = phi @ V.T, phi_dot @ V.T, seen @ V.T  # (M, F), (M, F), (N, F)
-
-        def equations(x: np.ndarray, x_dot: np.ndarray) -> np.ndarray:
-            """Applies the equations to columns (..., M, F); returns (..., F * M)."""
-            left = x_dot / rows.rate - x @ rows.A.T
-            return (self.weight * np.swapaxes(left, -1, -2)).reshape(*x.shape[:-2], -1)
-
-        def observed(x: np.ndarray) -> np.ndarray:
-            return (rows.R * x).sum(-1) / self.sd
-
-        r = np.concatenate(
-            [
-                equations(x, x_dot) - (self.weight * rows.forcing.T).ravel(),
-                observed(x_seen) + (rows.rest - self.design.target) / self.sd,
-            ]
+    def units(self, inner: np.ndarray) -> tuple[Basis, Basis]:
+        """Returns the units less what they are at time 0, and how each inner weight moves its own."""
+        weights = inner.reshape(self.width, -1)
+        phi, start = np.tanh(self.s @ weights.T), np.tanh(weights @ self.origin)
+        seen, steep = np.tanh(self.s_seen @ weights.T), self.s_dot @ weights.T
+        one, one_seen, one_start = 1.0 - phi**2, 1.0 - seen**2, 1.0 - start**2
+        two = -2.0 * phi * one
+        at_start = one_start[:, None] * self.origin
+        moved = Basis(
+            one[..., None] * self.s[:, None] - at_start,
+            (two * steep)[..., None] * self.s[:, None] + one[..., None] * self.s_dot[:, None],
+            one_seen[..., None] * self.s_seen[:, None] - at_start,
         )
-        J = np.empty((len(r), len(u)))
-        physics = F * len(self.s)
-        for k, slope in enumerate(slopes):
-            change = -x_dot * slope.rate / rows.rate**2 - x @ slope.A.T - slope.forcing
-            J[:physics, k] = (self.weight * change.T).ravel()
-            J[physics:, k] = ((slope.R * x_seen).sum(-1) + slope.rest) / self.sd
-        ones, zeros = np.ones((len(self.s), 1)), np.zeros((len(self.s), 1))
-        s, s_dot = np.concatenate([self.s, ones], 1), np.concatenate([self.s_dot, zeros], 1)
-        s_seen = np.concatenate([self.s_seen, np.ones((len(self.s_seen), 1))], 1)
-        s0 = np.append(-np.ones(S), 1.0)
-        # by inner weights, axes (h, S + 1, time, F)
-        d = one.T[:, None, :] * s.T[None] - (origin[:, None] * s0)[..., None]
-        d_dot = two.T[:, None] * a_dot.T[:, None] * s.T[None] + one.T[:, None] * s_dot.T[None]
-        d_seen = seen_one.T[:, None] * s_seen.T[None] - (origin[:, None] * s0)[..., None]
-        by_V = V.T[:, None, None, :]
-        inside = equations(d[..., None] * by_V, d_dot[..., None] * by_V).reshape(h * (S + 1), -1)
-        J[:physics, K : K + len(inside)] = inside.T
-        J[physics:, K : K + len(inside)] = observed(d_seen[..., None] * by_V).reshape(h * (S + 1), -1).T
-        # by output weights, axes (F, h, time, F)
-        unit = np.eye(F)[:, None, None, :]
-        outside = equations(phi.T[None, ..., None] * unit, phi_dot.T[None, ..., None] * unit)
-        J[:physics, K + len(inside) :] = outside.reshape(F * h, -1).T
-        J[physics:, K + len(inside) :] = observed(seen.T[None, ..., None] * unit).reshape(F * h, -1).T
-        self.prediction = (rows.R * x_seen).sum(-1) + rows.rest
-        extra = np.concatenate(
-            [np.array([(theta[k] - m) / sd for k, m, sd in self.priors]), u[K:] / _FREEDOM]
-        )
-        directions = np.zeros((len(extra), len(u)))
-        for row, (k, _, sd) in enumerate(self.priors):
-            directions[row, k] = 1.0 / sd
-        directions[len(self.priors) :, K:] = np.eye(len(u) - K) / _FREEDOM
-        return np.concatenate([r, extra]), np.concatenate([J, directions])
+        flat = (part.reshape(len(part), -1) for part in (moved.at, moved.slope, moved.seen))
+        return Basis(phi - start, one * steep, seen - start), Basis(*flat)
+
+    def slopes(self, rows: Rows, slopes: list[Rows], basis: Basis, moved: Basis, V: np.ndarray) -> np.ndarray:
+        """Returns the derivatives of the rows by theta and the inner weights, at fixed output weights V."""
+        which = np.repeat(np.arange(self.width), len(self.origin))
+        by_theta = self.equations.by_theta(rows, slopes, basis, V)
+        return np.concatenate([by_theta, self.equations.by_function(rows, moved, V, which)], 1)
+
+
+def _with(columns: np.ndarray, last: float) -> np.ndarray:
+    """Returns columns with one more, of a number: what a bias multiplies."""
+    return np.concatenate([columns, np.full((len(columns), 1), last)], 1)
+
+
+def _first(width: int, clocks: int, generator: torch.Generator) -> np.ndarray:
+    """Draws inner weights and biases: each unit turns once, somewhere within one interval."""
+    own = torch.arange(width) % clocks
+    bend = 2.2 * torch.rand(width, generator=generator, dtype=torch.float64) - 1.1
+    steep = _STEEP * (0.5 + torch.rand(width, generator=generator, dtype=torch.float64))
+    W = torch.zeros(width, clocks, dtype=torch.float64)
+    W[torch.arange(width), own] = steep
+    return torch.cat([W, (-steep * bend)[:, None]], 1).flatten().numpy()
 
 
 def published(
@@ -277,7 +261,7 @@ def published(
     rate: float = 1e-3,
     adam: int = 3000,
     lbfgs: int = 300,
-) -> tuple[Tensor, bool]:
+) -> tuple[Tensor, bool, Tensor]:
     """Solves as published: three weighted losses, Adam, then L-BFGS.
 
     Arguments:
@@ -294,69 +278,91 @@ def published(
         lbfgs: The number of L-BFGS's steps.
 
     Returns:
-        The estimate, and whether the loss had settled: it fell by less than 1 % in the last tenth of L-BFGS.
+        The estimate, whether the loss had settled (fell by less than 1 % in the last tenth of L-BFGS), and 0:
+        one network has no spread.
 
     Raises:
         ValueError: If there is no such activation.
     """
     choose("activation", activation, ACTIVATIONS)
-    act = ACTIVATIONS[activation]
-    system = problem.system(start)
-    free, bound = torch.nonzero(~system.settled)[:, 0], torch.nonzero(system.settled)[:, 0]
-    end = float(problem.seen.time.max())
-    t = torch.linspace(0.0, end, points, dtype=torch.float64)
-    driven = problem.states(start, t)[:, bound].detach()
-    driven_seen = problem.states(start, problem.seen.time, problem.seen.after)[:, bound].detach()
-    forcing = system.input(t)[:, free]
-    row = [problem.model.compartments.index(name) for name in problem.seen.compartment]
-    V = 1.0 / torch.where(system.R[:, free].amax(0) > 0, system.R[:, free].amax(0), 1.0).detach()
-    shapes = [1, *[width] * depth, len(free)]
+    shape = [1, *[width] * depth, len(settled(problem)) - sum(settled(problem))]
     layers = [
         torch.randn(b, a + 1, generator=generator, dtype=torch.float64) / (a + 1) ** 0.5
-        for a, b in itertools.pairwise(shapes)
+        for a, b in itertools.pairwise(shape)
     ]
-    values = problem.values(start).clone()
-    trained = [values, *layers]
-    for tensor in trained:
-        tensor.requires_grad_()
-    low, high = (problem.values(edge) for edge in problem.box)
+    loss = _Published(problem, start, layers, weights, ACTIVATIONS[activation], points)
+    value = _descend(loss, torch.optim.Adam(loss.trained, lr=rate), adam)
+    second = torch.optim.LBFGS(loss.trained, max_iter=max(1, lbfgs // 10), line_search_fn="strong_wolfe")
+    history = [*value[-1:], *_descend(loss, second, 10 if lbfgs else 0)]
+    flat = len(history) > 1 and abs(history[-1] - history[-2]) < 0.01 * abs(history[-2])
+    return problem.theta(loss.inside().detach()), bool(flat), torch.zeros((), dtype=torch.float64)
 
-    def concentrations(time: Tensor) -> Tensor:
-        h = time[:, None] / end
-        for layer in layers[:-1]:
-            h = act(h @ layer[:, :-1].mT + layer[:, -1])
-        return h @ layers[-1][:, :-1].mT + layers[-1][:, -1]
 
-    def loss() -> Tensor:
-        inside = torch.minimum(torch.maximum(values, low), high)
-        at = problem.system(problem.theta(inside))
-        C, C_dot, *_ = torch.func.jvp(concentrations, (t,), (torch.ones_like(t),))
-        flow = (C * V) @ at.A[free][:, free].mT + driven @ at.A[free][:, bound].mT + forcing
+def _descend(loss: Callable[[], Tensor], optimiser: torch.optim.Optimizer, steps: int) -> list[float]:
+    """Makes some steps; returns the loss before each."""
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        return float(value.detach())
+
+    return [float(optimiser.step(closure)) for _ in range(steps)]
+
+
+class _Published:
+    """The published loss: an MLP of the time gives the concentrations of the free states."""
+
+    def __init__(
+        self,
+        problem: InverseProblem,
+        start: Tensor,
+        layers: list[Tensor],
+        weights: Sequence[float],
+        activation: Callable[[Tensor], Tensor],
+        points: int,
+    ) -> None:
+        self.problem, self.layers, self.weights, self.activation = problem, layers, weights, activation
+        self.values = problem.values(start).clone()
+        self.trained = [self.values, *layers]
+        for tensor in self.trained:
+            tensor.requires_grad_()
+        system, still = problem.system(start), torch.tensor(settled(problem))
+        self.free, self.bound = torch.nonzero(~still)[:, 0], torch.nonzero(still)[:, 0]
+        self.end = float(problem.seen.time.max())
+        self.t = torch.linspace(0.0, self.end, points, dtype=torch.float64)
+        self.driven = problem.states(start, self.t)[:, self.bound].detach()
+        self.driven_seen = problem.states(start, problem.seen.time, problem.seen.after)[
+            :, self.bound
+        ].detach()
+        self.forcing = system.input(self.t)[:, self.free]
+        self.row = [problem.model.compartments.index(name) for name in problem.seen.compartment]
+        read = system.R[:, self.free].amax(0)
+        self.V = 1.0 / torch.where(read > 0, read, 1.0).detach()
+
+    def inside(self) -> Tensor:
+        """Returns the unknowns' values within their bounds, with shape (K)."""
+        low, high = (self.problem.values(edge) for edge in self.problem.box)
+        return torch.minimum(torch.maximum(self.values, low), high)
+
+    def concentrations(self, time: Tensor) -> Tensor:
+        """Returns the network's concentrations at times (T), with shape (T, F)."""
+        h = time[:, None] / self.end
+        for layer in self.layers[:-1]:
+            h = self.activation(h @ layer[:, :-1].mT + layer[:, -1])
+        return h @ self.layers[-1][:, :-1].mT + self.layers[-1][:, -1]
+
+    def __call__(self) -> Tensor:
+        """Returns the weighted sum of the data's, the initial condition's and the equations' losses."""
+        problem, free, bound, V = self.problem, self.free, self.bound, self.V
+        at = problem.system(problem.theta(self.inside()))
+        C, C_dot, *_ = torch.func.jvp(self.concentrations, (self.t,), (torch.ones_like(self.t),))
+        flow = (C * V) @ at.A[free][:, free].mT + self.driven @ at.A[free][:, bound].mT + self.forcing
         residual = C_dot - flow / V
-        R = at.R[row]
-        seen = concentrations(problem.seen.time) * V
-        prediction = (R[:, free] * seen).sum(-1) + (R[:, bound] * driven_seen).sum(-1)
+        R = at.R[self.row]
+        seen = self.concentrations(problem.seen.time) * V
+        prediction = (R[:, free] * seen).sum(-1) + (R[:, bound] * self.driven_seen).sum(-1)
         data = (prediction - problem.seen.value).square().mean()
-        initial = (concentrations(t[:1])[0] - at.x0[free] / V).square().mean()
-        return weights[0] * data + weights[1] * initial + weights[2] * residual.square().mean()
-
-    first = torch.optim.Adam(trained, lr=rate)
-    for _ in range(adam):
-        first.zero_grad()
-        value = loss()
-        value.backward()
-        first.step()
-    history: list[float] = [float(value.detach())] if adam else []
-    second = torch.optim.LBFGS(trained, max_iter=max(1, lbfgs // 10), line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        second.zero_grad()
-        value = loss()
-        value.backward()
-        return value
-
-    for _ in range(10 if lbfgs else 0):
-        history.append(float(second.step(closure).detach()))
-    settled = len(history) > 1 and abs(history[-1] - history[-2]) < 0.01 * abs(history[-2])
-    inside = torch.minimum(torch.maximum(values.detach(), low), high)
-    return problem.theta(inside), bool(settled)
+        initial = (self.concentrations(self.t[:1])[0] - at.x0[free] / V).square().mean()
+        parts = (data, initial, residual.square().mean())
+        return sum((w * part for w, part in zip(self.weights, parts, strict=True)), start=data.new_zeros(()))

@@ -3,7 +3,8 @@ r"""An inverse problem: a model, what is known of it, what is not, what was give
 The unknowns are estimated in free coordinates :math:`\theta`, the logarithm of the parameter for most. The
 state is exact: between two events :math:`x(t+h) = e^{A(\theta) h} x(t)`, an infusion is a further state that
 holds its rate, and a driving input is a sum of exponentials, each a further state. The same line serves one
-:math:`\theta` or a batch of them, and is differentiable in both modes.
+:math:`\theta` or a batch of them, and is differentiable in both modes. A model that is not linear is
+integrated, and its derivatives come from the adjoint.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,13 +22,15 @@ from torch.autograd import forward_ad
 
 from pbpk.checks import choose, nearest
 from pbpk.inverse.equations import Equations, Timeline, solve, timeline
-from pbpk.inverse.model import Model
+from pbpk.inverse.model import Linear, Model, Simulated
 from pbpk.inverse.noise import Noise
 from pbpk.inverse.parts import Given, Seen, Unknown
 
 __all__ = ["Equations", "Given", "InverseProblem", "Seen", "Unknown", "solve"]
 
 _LEAST = 1e-100  # mg/L
+_LEAST_SCALE = 1e-6  # of the noise's nominal size: where a curve runs through all observations
+_AFTER = 1e-8  # h after a dose: what is given at once is in, and has not moved
 _FLOOR = 1e-7  # of the largest observation: no standard deviation is smaller
 
 
@@ -120,13 +123,28 @@ class InverseProblem:
 
     # equations
 
+    @property
+    def linear(self) -> Linear:
+        """The model, if it is linear.
+
+        Raises:
+            ValueError: If it is not: who needs its equations cannot go on.
+        """
+        if not self.model.linear:
+            raise ValueError(
+                "the model must be linear for a method that writes its equations down (xtfc, pinn), but "
+                f"{self.model.name} is integrated. Choose lsq, amortised or mcmc."
+            )
+        return cast(Linear, self.model)
+
     def system(self, theta: Tensor) -> Equations:
-        """Returns the equations at theta, with shape :math:`(*, K)`."""
-        p, states = self.parameters(theta), self.model.states
+        """Returns the equations at theta, with shape :math:`(*, K)`; the model must be linear."""
+        model = self.linear
+        p, states = self.parameters(theta), model.states
         at = {state: position for position, state in enumerate(states)}
         n = len(states)
-        A = _filled({at[i] * n + at[j]: v for (i, j), v in self.model.rates(p).items()}, n * n, theta)
-        reads = self.model.reads(p)
+        A = _filled({at[i] * n + at[j]: v for (i, j), v in model.rates(p).items()}, n * n, theta)
+        reads = model.reads(p)
         R = _filled(
             {
                 m * n + at[state]: value
@@ -136,8 +154,8 @@ class InverseProblem:
             len(self.model.compartments) * n,
             theta,
         )
-        x0 = _filled({at[s]: v for s, v in self.model.initial(p).items()}, n, theta)
-        inlets = self.model.inlets(p)
+        x0 = _filled({at[s]: v for s, v in model.initial(p).items()}, n, theta)
+        inlets = model.inlets(p)
         jumps, infusions = [], []
         for dose in self.given:
             state, share = inlets[dose.compartment]
@@ -153,16 +171,8 @@ class InverseProblem:
             x0,
             jumps,
             infusions,
-            self._settled,
             self.given,
         )
-
-    @cached_property
-    def _settled(self) -> Tensor:
-        """Which states neither follow an unknown nor a state that does."""
-        from pbpk.inverse.structural import settled
-
-        return torch.tensor(settled(self))
 
     def states(self, theta: Tensor, times: Tensor, after: Tensor | bool = False) -> Tensor:
         """Returns the exact states at times.
@@ -179,10 +189,21 @@ class InverseProblem:
         return solve(self.system(theta), times, torch.as_tensor(after).expand(times.shape))
 
     def concentration(self, theta: Tensor, times: Tensor) -> Tensor:
-        """Returns the concentration of every compartment [mg/L], with shape :math:`(*, T, m)`."""
+        """Returns the concentration of every compartment [mg/L], with shape :math:`(*, T, m)`.
+
+        What is given at once at the very time is in.
+        """
+        after = torch.ones(len(times), dtype=torch.bool)
+        if not self.model.linear:
+            return self._course(theta, times, after)
         system = self.system(theta)
-        x = solve(system, times, torch.ones(len(times), dtype=torch.bool))
-        return x @ system.R.mT
+        return solve(system, times, after) @ system.R.mT
+
+    def _course(self, theta: Tensor, times: Tensor, after: Tensor) -> Tensor:
+        """Integrates a model that is not linear: concentrations at times in any order, (*, T, m)."""
+        asked, place = torch.where(after, times + _AFTER, times).unique(return_inverse=True)
+        model = cast(Simulated, self.model)
+        return model.course(self.parameters(theta), self.given, asked)[..., place, :]
 
     def predict(self, theta: Tensor) -> Tensor:
         """Returns the predictions of the observations [mg/L].
@@ -193,6 +214,9 @@ class InverseProblem:
         Returns:
             The concentrations, with shape :math:`(*, N)`.
         """
+        if not self.model.linear:
+            C = self._course(theta, self.seen.time, self.seen.after)
+            return C[..., torch.arange(len(self.seen)), self._row]
         system = self.system(theta)
         x = solve(system, self.seen.time, self.seen.after, self.line)
         return (x * system.R[..., self._row, :]).sum(-1)
@@ -203,7 +227,12 @@ class InverseProblem:
         return torch.tensor([self.model.compartments.index(name) for name in self.seen.compartment])
 
     def jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the predictions (*, N) and their exact derivatives by theta (*, N, K), in forward mode."""
+        """Returns the predictions (*, N) and their exact derivatives by theta (*, N, K).
+
+        Forward mode, K directions in one batch; where the model is not linear, N adjoints in one batch.
+        """
+        if not self.model.linear:
+            return self._adjoint(theta)
         directions = torch.eye(self.K, dtype=theta.dtype).expand(*theta.shape[:-1], self.K, self.K)
         with forward_ad.dual_level():
             many = forward_ad.make_dual(
@@ -213,10 +242,19 @@ class InverseProblem:
         tangent = torch.zeros_like(prediction) if tangent is None else tangent
         return prediction[..., 0, :], tangent.mT
 
+    def _adjoint(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Pulls each observation back through a copy of its own."""
+        with torch.enable_grad():
+            copies = theta.detach().expand(len(self.seen), *theta.shape).clone().requires_grad_()
+            prediction = self.predict(copies)
+            own = prediction.diagonal(dim1=0, dim2=-1).sum()
+            (slope,) = torch.autograd.grad(own, copies, materialize_grads=True)
+        return prediction[0].detach(), slope.movedim(0, -2)
+
     @cached_property
     def line(self) -> Timeline:
         """When what happens, up to the last observation."""
-        return timeline(self.given, len(self.model.states), self.seen.time)
+        return timeline(self.given, len(self.linear.states), self.seen.time)
 
     # likelihood
 
@@ -249,6 +287,23 @@ class InverseProblem:
         below = torch.special.log_ndtr((self.noise.scaled(limit, self.floor) - at) / sd)
         return torch.where(censored, -2.0 * below, z**2 + 2.0 * sd.log()).sum(-1)
 
+    def noise_scale(self, prediction: Tensor) -> Tensor:
+        """Returns the factor on the noise's size about predictions (*, N), with shape :math:`(*)`.
+
+        It is 1 where the size is known, else from the residuals of what is above the limit.
+        """
+        seen = self.seen.limit <= 0
+        free = seen.sum(-1) - self.K
+        one = prediction.new_ones(prediction.shape[:-1])
+        if self.noise.known:
+            return one
+        value, floor = torch.where(seen, self.seen.value, 1.0), self.floor
+        z = (self.noise.scaled(value, floor) - self.noise.scaled(prediction, floor)) / self.noise.sd(
+            prediction, floor
+        )
+        mean_square = torch.where(seen, z, 0.0).square().sum(-1) / free.clamp(min=1)
+        return torch.where(free < 1, one, mean_square.sqrt().clamp(min=_LEAST_SCALE))
+
     def penalty(self, theta: Tensor) -> Tensor:
         """Returns minus twice the logarithm of the prior, with shape :math:`(*)`."""
         total = theta.new_zeros(theta.shape[:-1])
@@ -269,7 +324,7 @@ class InverseProblem:
         return self.information_of(*self.jacobian(theta), prior)
 
     def information_of(
-        self, prediction: Tensor, jacobian: Tensor, prior: bool = True, scale: float = 1.0
+        self, prediction: Tensor, jacobian: Tensor, prior: bool = True, scale: Tensor | float = 1.0
     ) -> Tensor:
         """Returns the Fisher information of predictions (*, N) with derivatives (*, N, K).
 
@@ -277,15 +332,16 @@ class InverseProblem:
             prediction: The predictions [mg/L], with shape :math:`(*, N)`.
             jacobian: Their derivatives by theta, with shape :math:`(*, N, K)`.
             prior: Whether the priors' information is in.
-            scale: The factor on the noise's size.
+            scale: The factor on the noise's size, with shape :math:`(*)`.
         """
         rows = self.rows_of(prediction, jacobian, scale)
         F = rows.mT @ rows
         weights = [u.sd**-2 if prior and u.sd is not None else 0.0 for u in self.unknowns]
         return F + torch.diag(torch.tensor(weights, dtype=jacobian.dtype))
 
-    def rows_of(self, prediction: Tensor, jacobian: Tensor, scale: float = 1.0) -> Tensor:
+    def rows_of(self, prediction: Tensor, jacobian: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         """Returns rows W with :math:`W^T W` the data's Fisher information, with shape (*, N or 2N, K)."""
+        scale = torch.as_tensor(scale, dtype=prediction.dtype).unsqueeze(-1)
         sd = self.noise.sd(prediction, self.floor).clamp(min=_LEAST)  # a prediction of 0 tells nothing
         weight = self._censored_weight(prediction, sd * scale) / (sd * scale)
         if self.noise.kind == "log-normal":

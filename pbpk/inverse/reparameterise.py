@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pbpk.inverse.model import Model
-from pbpk.inverse.problem import InverseProblem, Unknown
+from torch import Tensor
+
+from pbpk.inverse.problem import Given, InverseProblem, Unknown
 from pbpk.inverse.structural import combine
 
 
@@ -24,10 +25,15 @@ class Combined:
         held: The share of the first, or the value of the second.
     """
 
-    model: Model
+    model: Any
     kind: str
     names: tuple[str, str]
     held: float
+
+    @property
+    def linear(self) -> bool:
+        """Whether the model is."""
+        return bool(self.model.linear)
 
     @property
     def combination(self) -> str:
@@ -37,12 +43,12 @@ class Combined:
     @property
     def name(self) -> str:
         """The model's name."""
-        return self.model.name
+        return str(self.model.name)
 
     @property
     def states(self) -> tuple[str, ...]:
         """The model's states."""
-        return self.model.states
+        return tuple(self.model.states)
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -54,7 +60,7 @@ class Combined:
     @property
     def compartments(self) -> tuple[str, ...]:
         """What can be seen."""
-        return self.model.compartments
+        return tuple(self.model.compartments)
 
     def apart(self, p: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the model's own parameters."""
@@ -83,6 +89,10 @@ class Combined:
     def initial(self, p: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns the states that are not zero at time 0."""
         return self.model.initial(self.apart(p))
+
+    def course(self, p: Mapping[str, Any], given: Sequence[Given], times: Tensor) -> Tensor:
+        """Returns the concentrations [mg/L], with shape (*, T, m)."""
+        return self.model.course(self.apart(p), given, times)
 
 
 def hold(problem: InverseProblem, values: Mapping[str, float]) -> InverseProblem:

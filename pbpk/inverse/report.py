@@ -10,13 +10,14 @@ import pandas as pd
 import torch
 
 from pbpk import report
+from pbpk.inverse import eigen
 from pbpk.inverse.identify import Identifiability
 from pbpk.inverse.metrics import grid
 from pbpk.inverse.people import estimates, identifiability, measures, methods_table
 from pbpk.inverse.profile import THRESHOLD, Profile, profile
 from pbpk.inverse.result import FitResult
 from pbpk.inverse.solve import Answer
-from pbpk.plot import logarithmic
+from pbpk.plot import histogram, logarithmic, spread_out
 
 _COLOURS = {"lsq": "#2f6690", "xtfc": "#b5651d", "pinn": "#8a4fa3", "amortised": "#3b8f5a", "mcmc": "#a33b3b"}
 _SHOWN = 6  # persons drawn one by one
@@ -45,27 +46,68 @@ def page(
     first = found[0]
     table = estimates(found)
     several = len(found) > 1
+    label = _labels(found)
     return report.render(
         "inverse.html",
         title=title,
         subtitle=f"{first.problem.model.name} model, {len(found):,} {'people' if several else 'person'}, "
         f"method {first.result.method}",
         facts=_facts(found),
+        several=several,
+        first=first.problem.name,
         verdict=first.before.sentences(),
         messages=messages,
         curves=_curves(found),
-        spread=_spread(table) if several else "",
-        profiles=_profiles(first.reference),
-        estimates=report.table(_summary(table) if several else table),
-        identifiability=report.table(_verdicts(found) if several else identifiability(found)),
-        advice="" if advice is None else report.table(advice),
-        methods=report.table(_methods(found)),
-        by_method=report.table(_by_method(first)) if not several else "",
-        metrics=report.table(measures(found[:1])),
-        metrics_of=first.problem.name,
+        spread=_spread(table, label) if several else "",
+        profiles=_profiles(first.reference, label),
+        estimates=_table(_summary(table) if several else table, label),
+        identifiability=_table(_verdicts(found) if several else identifiability(found), label),
+        advice="" if advice is None else _table(advice, label),
+        methods=_table(_methods(found), label),
+        by_method=_table(_by_method(first), label) if not several else "",
+        metrics=report.table(_exposure(measures(found[:1]))),
         violations=violations,
-        settings=report.table(pd.DataFrame(settings.items(), columns=["setting", "is"])),
+        settings=report.pairs("setting", "is", settings),
     )
+
+
+_HEADINGS = {
+    "rse": "relative standard error",
+    "cv_percent": "CV [%]",
+    "median_cv_percent": "median CV [%]",
+    "worst_cv_percent": "worst CV [%]",
+    "open_in": "open in",
+    "estimated_in": "estimated in",
+    "above_lsq": "deviance above lsq",
+    "from_lsq_se": "distance from lsq [standard errors]",
+    "seconds": "time [s]",
+    "converged_share": "share converged",
+    "structural": "perfect data tell",
+}
+
+
+def _labels(found: Sequence[Answer]) -> dict[str, str]:
+    """Returns each parameter's name with its unit."""
+    units: dict[str, str] = {}
+    for one in found:
+        units |= {**one.problem.model.parameters, **one.fitted.model.parameters}
+    return {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
+
+
+def _table(frame: pd.DataFrame, label: Mapping[str, str]) -> str:
+    """Returns a table with the parameters' units and headings in words."""
+    if "parameter" in frame:
+        frame = frame.assign(parameter=frame["parameter"].map(lambda name: label.get(name, name)))
+    return report.table(frame.rename(columns=_HEADINGS))
+
+
+def _exposure(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the metrics with one row a compartment, each with its interval."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in table.itertuples():
+        cell = f"{row.estimate:.3g} ({row.lower:.3g} to {row.upper:.3g})"
+        rows.setdefault(str(row.compartment), {})[f"{row.metric} [{row.unit}]"] = cell
+    return pd.DataFrame([{"compartment": name.replace("_", " "), **cells} for name, cells in rows.items()])
 
 
 def _facts(found: Sequence[Answer]) -> list[tuple[str, str]]:
@@ -161,10 +203,12 @@ def _curve(axis: Any, one: Answer, where: str) -> None:
     time = grid(problem)
     m = problem.model.compartments.index(where)
     for name, result in one.all_results.items():
-        C = problem.concentration(result.theta, time)[:, m].detach().numpy()
+        C = eigen.concentration(problem, result.theta, time)[:, m].detach().numpy()
         axis.plot(time, _positive(C), color=_COLOURS[name], linewidth=1.8, label=name)
     draws = one.result.sample(_DRAWS, torch.Generator().manual_seed(0))
-    band = np.quantile(problem.concentration(draws, time)[..., m].detach().numpy(), [0.025, 0.975], axis=0)
+    band = np.quantile(
+        eigen.concentration(problem, draws, time)[..., m].detach().numpy(), [0.025, 0.975], axis=0
+    )
     axis.fill_between(time, *_positive(band), color=_COLOURS[one.result.method], alpha=0.2, linewidth=0)
     here = np.array([place == where for place in problem.seen.compartment])
     censored = problem.seen.limit.numpy() > 0
@@ -185,12 +229,13 @@ def _positive(C: np.ndarray) -> np.ndarray:
     return np.where(least < C, C, np.nan)
 
 
-def _profiles(result: FitResult) -> str:
+def _profiles(result: FitResult, label: Mapping[str, str]) -> str:
     """Draws the profile of each parameter with the threshold and the Fisher interval."""
     K = result.problem.K
     figure, axes = report.figure(min(12.0, 3.6 * K), 3.0, ncols=K, squeeze=False)
     for k, (axis, name) in enumerate(zip(axes.flat, result.problem.names, strict=True)):
         _profile(axis, profile(result, name), float(result.lower[k]), float(result.upper[k]))
+        axis.set_xlabel(label.get(name, name))
     return report.picture(figure)
 
 
@@ -198,18 +243,18 @@ def _profile(axis: Any, one: Profile, lower: float, upper: float) -> None:
     axis.plot(one.value, one.rise, color=_COLOURS["lsq"], linewidth=1.8, marker="o", markersize=3)
     axis.axhline(THRESHOLD, color="#888888", linewidth=1, linestyle="--")
     axis.axvspan(lower, upper, color=_COLOURS["lsq"], alpha=0.12, linewidth=0)
-    if float(one.value.min()) > 0 and float(one.value.max() / one.value.min()) > 10:
-        axis.set_xscale("log")
-    axis.set(xlabel=one.name, ylabel="deviance above the lowest", ylim=(0, 10))
+    axis.locator_params(axis="x", nbins=5)
+    if float(one.value.min()) > 0:
+        spread_out(axis, float(one.value.min()), float(one.value.max()))
+    axis.set(ylabel="deviance above the lowest", ylim=(0, 10))
 
 
-def _spread(table: pd.DataFrame) -> str:
-    from pbpk import plot
-
+def _spread(table: pd.DataFrame, label: Mapping[str, str]) -> str:
+    """Draws how each estimate is spread over the people."""
     names = [n for n, group in table.groupby("parameter", sort=False) if group["estimate"].notna().any()]
     figure, axes = report.figure(min(12.0, 3.6 * len(names)), 3.0, ncols=len(names), squeeze=False)
     for axis, name in zip(axes.flat, names, strict=True):
-        plot.histogram(axis, table.loc[table["parameter"] == name, "estimate"], str(name))
+        histogram(axis, table.loc[table["parameter"] == name, "estimate"], label.get(str(name), str(name)))
         axis.set_ylabel("people")
     return report.picture(figure)
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -94,7 +95,7 @@ class FitResult:
         (slope,) = torch.autograd.grad(values.sum(), theta)
         return (slope * self.se / values.detach()).abs()
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """The deviance at the estimate: every method is compared by it."""
         return float(self.problem.deviance(self.theta, self.scale))
@@ -119,8 +120,9 @@ class FitResult:
             ``"parameters"``, the largest difference of an estimate in the reference's standard errors.
         """
         apart = (self.theta - reference.theta).abs() / reference.se.clamp(min=1e-12)
-        own, others = (self.problem.deviance(fit.theta, reference.scale) for fit in (self, reference))
-        return {"cost": float(own - others), "parameters": float(apart.max()) if len(apart) else math.nan}
+        same = self.scale == reference.scale
+        own = self.cost if same else float(self.problem.deviance(self.theta, reference.scale))
+        return {"cost": own - reference.cost, "parameters": float(apart.max()) if len(apart) else math.nan}
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Returns draws of theta: of the posterior if there are, else of the normal one; (count, K)."""

@@ -7,7 +7,7 @@ With :math:`A = V \Lambda V^{-1}` the exponential and its derivative in a direct
     \Phi_{ij} = \frac{e^{\lambda_i h} - e^{\lambda_j h}}{\lambda_i - \lambda_j}
 
 (Daletskii and Krein 1965; Najfeld and Havel 1995). Where the eigenvectors are nearly dependent, the
-derivatives come from :meth:`InverseProblem.jacobian`, which needs none.
+derivatives come from :meth:`InverseProblem.jacobian`, which needs none; and where the model is not linear.
 
 References:
     Najfeld, Havel (1995). Derivatives of the matrix exponential and their computation. Adv Appl Math 16:321.
@@ -49,6 +49,9 @@ def predict(problem: InverseProblem, theta: np.ndarray) -> tuple[np.ndarray, np.
     True
     """
     point = torch.from_numpy(np.ascontiguousarray(theta, dtype=np.float64))
+    if not problem.model.linear:
+        values, slopes = problem.jacobian(point)
+        return values.numpy(), slopes.numpy()
     A, x0, R, doses = _assembled(problem, point)
     eigenvalues, V = np.linalg.eig(A.at)
     inverse, good = _inverse(V)
@@ -79,7 +82,7 @@ def predict(problem: InverseProblem, theta: np.ndarray) -> tuple[np.ndarray, np.
 
 def _assembled(problem: InverseProblem, theta: Tensor) -> tuple[_Slope, _Slope, _Slope, list[_Slope]]:
     """Returns A, x0 and R with one more state, a pump, for each infusion; and what is given at once."""
-    model, p = problem.model, _parameters(problem, theta)
+    model, p = problem.linear, _parameters(problem, theta)
     infusions = [dose for dose in problem.given if dose.duration]
     at = {state: position for position, state in enumerate(model.states)}
     n = len(at) + len(infusions)

@@ -102,12 +102,14 @@ class Structure:
         rank: How many independent combinations of them are determined.
         open: The unknowns that are not determined.
         combinations: Of the open ones, which sums, products and ratios are.
+        determined: Whether this is known; of a model that is not linear it is not, and none is called open.
     """
 
     names: tuple[str, ...]
     rank: int
     open: tuple[str, ...]
     combinations: tuple[tuple[str, tuple[str, ...]], ...]
+    determined: bool = True
 
     @property
     def identifiable(self) -> bool:
@@ -122,6 +124,8 @@ def structure(problem: InverseProblem, seed: int = 0) -> Structure:
         problem: The problem; its observations' values and times are not used.
         seed: Of the random point.
     """
+    if not problem.model.linear:
+        return Structure(problem.names, problem.K, (), (), determined=False)
     p = _point(problem, seed)
     rows = _reduced(_markov(problem, p))
     K = problem.K
@@ -154,7 +158,7 @@ def _inputs(problem: InverseProblem, p: Mapping[str, Any]) -> list[dict[str, Any
     """Returns each input as what it adds to each state; what is given together is one input."""
     inlets = problem.model.inlets(p)
     together: dict[tuple[float, float], dict[str, Any]] = {}
-    start = dict(problem.model.initial(p))
+    start = dict(problem.linear.initial(p))
     if start:
         together[(0.0, 0.0)] = start
     for dose in problem.given:
@@ -167,11 +171,11 @@ def _inputs(problem: InverseProblem, p: Mapping[str, Any]) -> list[dict[str, Any
 def _markov(problem: InverseProblem, p: Mapping[str, Any]) -> list[list[int]]:
     """Returns the gradients of the Markov parameters of all inputs and seen compartments."""
     zero = Exact(0, (0,) * problem.K)
-    rates, reads = problem.model.rates(p), problem.model.reads(p)
+    rates, reads = problem.linear.rates(p), problem.linear.reads(p)
     gradients = []
     for given in _inputs(problem, p):
         x = {state: zero + value for state, value in given.items()}
-        for _ in range(2 * len(problem.model.states)):
+        for _ in range(2 * len(problem.linear.states)):
             for where in dict.fromkeys(problem.seen.compartment):
                 seen = zero
                 for state, per_mg in reads[where].items():
@@ -218,15 +222,11 @@ def _within(basis: Sequence[Sequence[int]], row: list[int]) -> bool:
 
 def settled(problem: InverseProblem) -> list[bool]:
     """Tells for each state whether no unknown moves it: it follows neither one nor a state that does."""
-    p = _point(problem, 0)
-    moved = {
-        row
-        for (row, _), rate in problem.model.rates(p).items()
-        if isinstance(rate, Exact) and any(rate.slope)
-    }
-    entering = [problem.model.inlets(p)[dose.compartment] for dose in problem.given]
-    starting = problem.model.initial(p).items()
+    p, model = _point(problem, 0), problem.linear
+    moved = {row for (row, _), rate in model.rates(p).items() if isinstance(rate, Exact) and any(rate.slope)}
+    entering = [model.inlets(p)[dose.compartment] for dose in problem.given]
+    starting = model.initial(p).items()
     moved |= {s for s, share in [*entering, *starting] if isinstance(share, Exact) and any(share.slope)}
-    while more := {r for (r, c) in problem.model.rates(p) if c in moved and r not in moved}:
+    while more := {r for (r, c) in model.rates(p) if c in moved and r not in moved}:
         moved |= more
-    return [state not in moved for state in problem.model.states]
+    return [state not in moved for state in model.states]

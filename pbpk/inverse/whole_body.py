@@ -37,7 +37,7 @@ _AFFINE = 1e-9  # relative: how straight Kp must be in fup
 
 @dataclass(frozen=True)
 class WholeBody:
-    """A drug in a body, or in a batch of bodies; a :class:`pbpk.inverse.model.Model`.
+    """A drug in a body, or in a batch of bodies; a :class:`pbpk.inverse.model.Linear` model.
 
     Attributes:
         physiology: The bodies, with shape :math:`(*)`.
@@ -52,6 +52,7 @@ class WholeBody:
     graph: OrganGraph = WHOLE_BODY
     Kp_method: str = "rodgers-rowland"
     clearance: str = "observed"
+    linear = True
 
     @property
     def name(self) -> str:
@@ -60,8 +61,8 @@ class WholeBody:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Amounts [mg]: the graph's nodes and the depot."""
-        return (*self.graph.nodes, "depot")
+        """Amounts [mg]: the graph's nodes, the stomach where it is not empty at once, and the depot."""
+        return (*self.graph.nodes, *(() if self._own.kge is None else ("gastric",)), "depot")
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -77,40 +78,34 @@ class WholeBody:
     def _own(self) -> Kinetics:
         return kinetics(self.compound, self.physiology, self.Kp_method, self.clearance)
 
-    def defaults(self) -> dict[str, Any]:
-        """Returns what is known of the compound in these bodies: each parameter's value.
-
-        Raises:
-            ValueError: If the compound's metabolism is saturable.
-        """
+    @property
+    def complete(self) -> bool:
+        """Whether the equations here say all of this drug: no saturable enzyme, bile, wall or metabolite."""
         own = self._own
-        if own.saturable:
-            raise ValueError(
-                f"compound must be linear to be estimated, but {self.compound.name!r} has saturable enzymes. "
-                "Give it a CL instead of Vmax and Km."
-            )
-        values = {name: getattr(own, name) for name in UNITS if name != "Kp_scale"}
-        return {"Kp_scale": 1.0, **{name: _number(value) for name, value in values.items()}}
+        more = own.saturable or own.CLint_in or own.PS or own.metabolites
+        return not more and own.CLbile is None and own.brain is None
+
+    def defaults(self) -> dict[str, Any]:
+        """Returns what is known of the compound in these bodies: each parameter's value."""
+        values = {name: getattr(self._own, name) for name in UNITS if name != "Kp_scale"}
+        return {"Kp_scale": 1.0, **{name: number(value) for name, value in values.items()}}
 
     @cached_property
     def _parts(self) -> dict[str, Any]:
         """Returns node capacities P = blood + s (flat + slope fup) and what flows, at the reference."""
-        fup = self._own_fup
+        fup, species = self._own_fup, self.physiology.species
         levels = [fup, 0.5 * fup, 0.25 * fup]
-        P = [
-            self._system(Kp(self.compound.replace(fup=f), self.physiology.species, self.Kp_method)).P
-            for f in levels
-        ]
+        systems = [self._system(Kp(self.compound.replace(fup=f), species, self.Kp_method)) for f in levels]
+        P = [system.P for system in systems]
         none = self._system(torch.zeros(len(ORGANS), dtype=torch.float64)).P
         slope = (P[0] - P[1]) / (0.5 * fup)
         flat = P[0] - none - slope * fup
         bend = (none + flat + slope * levels[2] - P[2]).abs() / P[2].clamp(min=1e-12)
-        system = self._system(Kp(self.compound, self.physiology.species, self.Kp_method))
         return {
             "blood": none,
             "flat": flat,
             "slope": slope,
-            "system": system,
+            "system": systems[0],
             "bent": bool((bend > _AFFINE).any()),
         }
 
@@ -126,7 +121,7 @@ class WholeBody:
                 f"fup must be the compound's own with Kp_method {self.Kp_method!r}, of which Kp is no "
                 "straight line. Leave it at that, or choose 'rodgers-rowland'."
             )
-        triples = zip(*(_numbers(parts[name]) for name in ("blood", "flat", "slope")), strict=True)
+        triples = zip(*(numbers(parts[name]) for name in ("blood", "flat", "slope")), strict=True)
         return [blood + p["Kp_scale"] * (flat + slope * p["fup"]) for blood, flat, slope in triples]
 
     @property
@@ -143,7 +138,7 @@ class WholeBody:
         """Returns the entries of the rate matrix [1/h], by (row, column)."""
         graph, system, P = self.graph, self._parts["system"], self.capacity(p)
         at = {node: k for k, node in enumerate(graph.nodes)}
-        QBP = _numbers(system.rate[..., : len(graph.edges)] * system.P[..., [at[u] for u, _ in graph.edges]])
+        QBP = numbers(system.rate[..., : len(graph.edges)] * system.P[..., [at[u] for u, _ in graph.edges]])
         A: dict[tuple[str, str], Any] = {}
 
         def flows(source: str, target: str | None, driver: str, rate: Any) -> None:
@@ -156,6 +151,8 @@ class WholeBody:
         arterial, kidney, liver = (graph.home(c) for c in ("arterial", "kidney", "liver"))
         flows(liver, None, liver, p["fup"] * p["CLint"] / P[at[liver]])
         flows(kidney, None, arterial, p["CLrenal"] / P[at[arterial]])
+        if self._own.kge is not None:
+            flows("gastric", "depot", "gastric", number(self._own.kge))
         flows("depot", graph.home(graph.absorbs), "depot", p["ka"] * p["Fa"] * p["Fg"])
         flows("depot", None, "depot", p["ka"] - p["ka"] * p["Fa"] * p["Fg"])
         return A
@@ -164,17 +161,17 @@ class WholeBody:
         """Returns what each compartment reads: concentration per mg [1/L]."""
         venous = self.graph.home("venous")
         plasma = 1.0 / self.capacity(p)[self.graph.nodes.index(venous)]
-        V = _numbers(self._parts["system"].V)
+        V = numbers(self._parts["system"].V)
         nodes = {node: {node: 1.0 / v} for node, v in zip(self.graph.nodes, V, strict=True)}
-        BP = _number(self._own.BP)
+        BP = number(self._own.BP)
         return {"plasma": {venous: plasma}, "blood": {venous: plasma * BP}, **nodes}
 
     def inlets(self, p: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-        """Returns where doses enter: the veins (plasma, iv), or the depot (po)."""
+        """Returns where doses enter: the veins (plasma, iv), or the stomach or the gut (depot, po)."""
         venous = self.graph.home("venous")
         return {
             "plasma": (venous, 1.0),
-            "depot": ("depot", 1.0),
+            "depot": ("depot" if self._own.kge is None else "gastric", 1.0),
             **{node: (node, 1.0) for node in self.graph.nodes},
         }
 
@@ -183,11 +180,11 @@ class WholeBody:
         return {}
 
 
-def _number(value: Tensor) -> Any:
+def number(value: Tensor) -> Any:
     """Returns a float for one body; for a batch the tensor."""
     return float(value) if value.numel() == 1 else value
 
 
-def _numbers(values: Tensor) -> list[Any]:
+def numbers(values: Tensor) -> list[Any]:
     """Returns the entries of the last dimension, floats for one body."""
-    return [_number(value) for value in values.unbind(-1)]
+    return [number(value) for value in values.unbind(-1)]

@@ -8,8 +8,8 @@ observations together,
 
 .. math:: \min_W \; \|(C - y)/\sigma\|^2 + \|(\dot x - A x - u)/(|A_{ii}| s_i \epsilon)\|^2,
 
-so only theta is left to search: Gauss and Newton's method on the projected residual, in the free coordinates,
-with Kaufman's derivative of the projection. The tolerance :math:`\epsilon` begins loose, when the data alone
+so only theta is left to search: Gauss and Newton's method on the projected residual, in the free coordinates
+(:mod:`pbpk.inverse.projection`). The tolerance :math:`\epsilon` begins loose, when the data alone
 nearly fix the curve and the landscape is smooth, and is tightened until the equations hold. The noise is
 sized by the observations, in the last rounds by the prediction. A search that runs into a bound begins anew,
 half as far from the middle of the box.
@@ -17,8 +17,6 @@ half as far from the middle of the box.
 References:
     Schiassi et al. (2021). Extreme theory of functional connections. Neurocomputing 457:334.
     https://doi.org/10.1016/j.neucom.2021.06.015
-    Kaufman (1975). A variable projection method for solving separable nonlinear least squares problems. BIT
-    15:49. https://doi.org/10.1007/BF01932995
 """
 
 from __future__ import annotations
@@ -30,9 +28,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbpk.inverse import lsq
 from pbpk.inverse.collocation import Collocation
-from pbpk.inverse.lsq import with_noise_sized
 from pbpk.inverse.problem import InverseProblem
+from pbpk.inverse.projection import Basis, Equations, Priors, best, predicted
 from pbpk.inverse.result import FitResult
 
 _ROUNDS = ((1e-1, False), (1e-2, False), (1e-3, False), (1e-3, True), (1e-3, True))
@@ -108,23 +107,36 @@ def on_bound(theta: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
 
 
 def finished(
-    method: str, problem: InverseProblem, theta: Tensor, converged: bool, began: float, **others: Any
+    method: str,
+    problem: InverseProblem,
+    theta: Tensor,
+    converged: bool,
+    began: float,
+    spread: Tensor | float = 0.0,
 ) -> FitResult:
-    """Returns a result whose covariance is the inverse of the exact Fisher information at theta."""
-    covariance = torch.linalg.pinv(problem.information(theta), hermitian=True)
-    seconds = time.perf_counter() - began
-    starts_converged = int(converged)
-    result = FitResult.gaussian(
+    """Returns a result whose covariance is the inverse of the exact Fisher information at theta.
+
+    Arguments:
+        method: The method's name.
+        problem: The problem.
+        theta: The estimate, with shape :math:`(K)`.
+        converged: Whether the method's own criterion was met.
+        began: When, by ``time.perf_counter`` [s].
+        spread: The method's own error, a covariance (K, K) that is added.
+    """
+    f, J = lsq.at(problem, theta)
+    scale = float(problem.noise_scale(f))
+    return FitResult.gaussian(
         method,
         problem,
         theta,
-        covariance,
+        lsq.inverse(problem.information_of(f, J, scale=scale)) + spread,
+        lsq.quantile(problem),
         converged=converged,
-        seconds=seconds,
-        starts_converged=starts_converged,
-        **others,
+        seconds=time.perf_counter() - began,
+        starts_converged=int(converged),
+        scale=scale,
     )
-    return with_noise_sized(result)
 
 
 def compared(result: FitResult, reference: FitResult | None) -> FitResult:
@@ -155,19 +167,16 @@ class _Projected:
         self.design = design
         origin = _chebyshev(design.clocks(design.edges[:1] - 1.0)[0], degree)[0]
         at, slope = design.clocks(design.times)
-        self.phi = _chebyshev(at, degree)[0] - origin
-        self.phi_dot = _chebyshev(at, degree)[1] * np.repeat(slope.numpy(), degree, -1)
-        self.phi_seen = _chebyshev(design.clocks(design.problem.seen.time)[0], degree)[0] - origin
+        value, by_clock = _chebyshev(at, degree)
+        seen = _chebyshev(design.clocks(design.problem.seen.time)[0], degree)[0]
+        self.basis = Basis(value - origin, by_clock * np.repeat(slope.numpy(), degree, -1), seen - origin)
+        self.priors = Priors(design.problem)
         self.prediction: np.ndarray | None = None
-        self.priors = [
-            (k, float(u.free(torch.tensor(u.mean, dtype=torch.float64))), u.sd)
-            for k, u in enumerate(design.problem.unknowns)
-            if u.mean is not None and u.sd is not None
-        ]
 
     def set(self, tolerance: float, sd: np.ndarray) -> None:
         """Sets the tolerance of the equations and the standard deviations of the observations."""
-        self.tolerance, self.sd, self.last = tolerance, sd, b""
+        freedom = self.basis.at.shape[1]
+        self.equations, self.last = Equations(self.design, tolerance, freedom, sd), b""
 
     def __call__(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the projected residual and its derivative (rows, K)."""
@@ -177,29 +186,12 @@ class _Projected:
 
     def _project(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows, slopes = self.design.rows(theta)
-        F, (M, P) = len(rows.rate), self.phi.shape
-        weight = 1.0 / self.tolerance / np.sqrt(M / P) / self.design.level.T  # (F, M)
-        physics = np.zeros((F, M, F, P))
-        for i in range(F):
-            physics[i, :, i, :] = self.phi_dot / rows.rate[i]
-        physics -= np.einsum("ij,mp->imjp", rows.A, self.phi)
-        data = np.einsum("nj,np->njp", rows.R, self.phi_seen) / self.sd[:, None, None]
-        X = np.concatenate([(weight[..., None, None] * physics).reshape(F * M, -1), data.reshape(-1, F * P)])
-        y = np.concatenate([(weight * rows.forcing.T).ravel(), (self.design.target - rows.rest) / self.sd])
-        Q, T = np.linalg.qr(X)
-        W = np.linalg.solve(T, Q.T @ y).reshape(F, P)
-        r = X @ W.ravel() - y
-        x, x_dot, x_seen = self.phi @ W.T, self.phi_dot @ W.T, self.phi_seen @ W.T
-        J = np.empty((len(r), len(slopes)))
-        for k, slope in enumerate(slopes):
-            change = -x_dot * slope.rate / rows.rate**2 - x @ slope.A.T - slope.forcing
-            seen = ((slope.R * x_seen).sum(-1) + slope.rest) / self.sd
-            J[:, k] = np.concatenate([(weight * change.T).ravel(), seen])
-        J -= Q @ (Q.T @ J)
-        self.prediction = (rows.R * x_seen).sum(-1) + rows.rest
-        extra = np.array([(theta[k] - centre) / sd for k, centre, sd in self.priors])
-        unit = np.array([np.eye(len(slopes))[k] / sd for k, _, sd in self.priors]).reshape(-1, len(slopes))
-        return np.concatenate([r, extra]), np.concatenate([J, unit])
+        X, y = self.equations.linear(rows, self.basis)
+        W, Q = best(X, y, len(rows.rate))
+        J = self.equations.by_theta(rows, slopes, self.basis, W)
+        self.prediction = predicted(rows, self.basis, W)
+        r = np.concatenate([X @ W.ravel() - y, self.priors(theta)])
+        return r, np.concatenate([J - Q @ (Q.T @ J), self.priors.slope])
 
 
 def _chebyshev(clocks: Tensor, degree: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from pbpk.laws.definitions import (
 from pbpk.laws.exact import EXACT, ExactLaw
 from pbpk.laws.interval import wilson
 from pbpk.laws.law import Law
-from pbpk.laws.reference import REFERENCE_ORGANS, nhanes_band, reference_mass
+from pbpk.laws.reference import REFERENCE_ORGANS, nhanes_band, reference_mass, reference_masses
 from pbpk.laws.report import EXACT_TOLERANCES, WIDTHS, Report
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "mass_band",
     "nhanes_band",
     "reference_mass",
+    "reference_masses",
     "violations",
     "wilson",
 ]

@@ -27,7 +27,7 @@ from pbpk.laws.law import (
     times,
     under_age,
 )
-from pbpk.laws.reference import nhanes_band, reference_mass
+from pbpk.laws.reference import REFERENCE_ORGANS, nhanes_band, reference_mass, reference_masses
 from pbpk.organs import ORGANS, PERFUSED, PORTAL, indices
 from pbpk.physiology import Physiology
 
@@ -110,13 +110,14 @@ def _mass_law(
     unit: str = "kg",
     per_mass: float = 1.0,
     difference: bool = False,
+    of_reference: tuple[float, float] | None = None,
 ) -> Law:
     def quantity(p: Physiology) -> Tensor:
         return per_mass * p.mass(organ)
 
     return Law(
         id=id, title=title, kind=kind, unit=unit, source=source, applies=applies, quantity=quantity,
-        band=interval, difference=difference, organ=organ, per_mass=per_mass,
+        band=interval, difference=difference, organ=organ, per_mass=per_mass, of_reference=of_reference,
     )  # fmt: skip
 
 
@@ -125,7 +126,7 @@ def _reference_law(id: str, organ: str, lower: float, upper: float) -> Law:
         return reference_mass(organ, p.sex, p.age, p.height)
 
     title = f"{organ.replace('_', ' ')} mass / reference"
-    return _mass_law(id, title, "R", organ, _ICRP, times(scale, lower, upper))
+    return _mass_law(id, title, "R", organ, _ICRP, times(scale, lower, upper), of_reference=(lower, upper))
 
 
 def _factor_law(id: str, organ: str, factor: float) -> Law:
@@ -300,10 +301,15 @@ def mass_band(p: Physiology) -> Bounds:
     """
     lower = torch.zeros_like(p.BW)[..., None].expand(*p.BW.shape, len(ORGANS)).clone()
     upper = torch.full_like(lower, torch.inf)
+    typical = dict(zip(REFERENCE_ORGANS, reference_masses(p.sex, p.age, p.height).unbind(-1), strict=True))
     for law in LAWS:
         if law.organ is None:
             continue
-        at, here = ORGANS.index(law.organ), law.applies(p)
+        at = ORGANS.index(law.organ)
+        if law.of_reference is not None:  # of everyone, and the organ's only law
+            lower[..., at], upper[..., at] = (times * typical[law.organ] for times in law.of_reference)
+            continue
+        here = law.applies(p)
         low, high = (bound / law.per_mass for bound in law.band(p))
         lower[..., at] = torch.where(here, torch.maximum(lower[..., at], low), lower[..., at])
         upper[..., at] = torch.where(here, torch.minimum(upper[..., at], high), upper[..., at])

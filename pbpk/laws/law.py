@@ -42,6 +42,7 @@ class Law:
         any_species: The law holds for animals too.
         organ: The one organ whose mass the quantity measures, if it does.
         per_mass: The quantity over the mass of ``organ``.
+        of_reference: The band over the reference mass of ``organ``, where it is a multiple of that.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Law:
     any_species: bool = False
     organ: str | None = None
     per_mass: float = 1.0
+    of_reference: tuple[float, float] | None = None
 
     def residual(self, p: Physiology) -> Tensor:
         """Returns how many times the band must be widened to hold each body, with shape :math:`(*)`.
@@ -118,7 +120,12 @@ def band(lower: float | Number, upper: float | Number) -> Band:
 
 def times(scale: Number, lower: float, upper: float) -> Band:
     """Returns the band from ``lower`` to ``upper`` times a size of the body."""
-    return lambda p: (lower * scale(p), upper * scale(p))
+
+    def multiples(p: Physiology) -> Bounds:
+        size = scale(p)
+        return lower * size, upper * size
+
+    return multiples
 
 
 def by_sex(female: Band, male: Band) -> Band:

@@ -114,6 +114,31 @@ def reference_mass(organ: str, sex: Tensor, age: Tensor, height: Tensor) -> Tens
 
 
 @cache
+def _by_height() -> dict[str, tuple[Tensor, Tensor]]:
+    """Returns per sex the knots (k) and log masses (k, organ) of the organs that go by height, in order."""
+    organs = [_knots()[organ] for organ in REFERENCE_ORGANS if organ != "brain"]
+    return {sex: (organs[0][sex][0], torch.stack([knots[sex][1] for knots in organs], -1)) for sex in "FM"}
+
+
+def reference_masses(sex: Tensor, age: Tensor, height: Tensor) -> Tensor:
+    """Returns :func:`reference_mass` of every organ of :data:`REFERENCE_ORGANS` at once, shape (*, organ).
+
+    The reference people of one sex have one height each: their place among them is looked up once.
+    """
+    log_height = height.log()
+    by_sex = []
+    for at, value in (_by_height()["F"], _by_height()["M"]):
+        at, value = at.to(log_height), value.to(log_height)
+        right = torch.searchsorted(at, log_height.detach().contiguous()).clamp(1, len(at) - 1)
+        share = (log_height - at[right - 1]) / (at[right] - at[right - 1])
+        by_sex.append(torch.lerp(value[right - 1], value[right], share[..., None]))
+    others = between_sexes(sex.to(log_height)[..., None], *by_sex).exp()
+    brain = REFERENCE_ORGANS.index("brain")
+    own = reference_mass("brain", sex, age, height)[..., None]
+    return torch.cat([others[..., :brain], own, others[..., brain:]], -1)
+
+
+@cache
 def _nhanes(column: str) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the upper ages [year], and the women's and the men's values of one column."""
     rows = {sex: [row for row in _rows("nhanes_bands.csv") if row["sex"] == sex] for sex in "FM"}

@@ -35,7 +35,7 @@ def test_a_childs_permeability_grows_to_that_of_an_adult() -> None:
 @pytest.mark.parametrize(
     ("person", "says"),
     [(("X", 30, 176, 70), "sex must be one of"), (("M", -1, 176, 70), "age must be positive"),
-     (("M", 30, 176, 2), "leave room"), (("M", 0.001, 50, 3), "leave room")],
+     (("M", 30, 176, 2), "room for its mass"), (("M", 0.001, 50, 3), "fluid is made")],
 )  # fmt: skip
 def test_an_impossible_person_is_refused(person: tuple[str, float, float, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbpk.brain import Brain, brain_body
-from pbpk.graph import LUMPED, WHOLE_BODY
+from pbpk.graph import COMPARTMENTS, LUMPED, WHOLE_BODY
 from pbpk.kinetics import BrainBarrier, Kinetics, Metabolite
 from pbpk.organs import index
 from pbpk.simulate import simulate
@@ -191,18 +191,27 @@ def test_a_pooled_node_has_one_wall_for_all_its_organs(people, drug):
     assert {"rest", "rest_blood"} <= set(simulation.states) and "skin" in simulation.outputs
 
 
+def test_a_graph_is_split_where_the_kinetics_say_so(people, drug):
+    one, other = (assemble(g, people(2), everything(drug)) for g in (WHOLE_BODY, GRAPH))
+    assert one.states == other.states and one.graph == other.graph
+    torch.testing.assert_close(one.rate, other.rate)
+
+
 @pytest.mark.parametrize(
-    "fields, graph, named",
-    [
-        ({"PS": {"muscle": 1.0}}, WHOLE_BODY, "graph.permeable('muscle')"),
-        ({}, WALLED, "has none for 'muscle'"),
-        ({"brain": BARRIER}, WHOLE_BODY, "graph.with_csf()"),
-        ({}, WHOLE_BODY.with_csf(), "Give a BrainBarrier"),
-    ],
+    "graph, named", [(WALLED, "has none for 'muscle'"), (WHOLE_BODY.with_csf(), "Give a BrainBarrier")]
 )
-def test_a_graph_and_kinetics_that_split_different_organs_are_refused(man, drug, fields, graph, named):
+def test_a_graph_that_splits_what_the_kinetics_do_not_know_is_refused(man, drug, graph, named):
     with pytest.raises(ValueError, match=re.escape(named)):
-        assemble(graph, man, change(drug, **fields))
+        assemble(graph, man, drug)
+
+
+def test_the_brain_has_its_fluid_whatever_its_node_is_called(man, drug):
+    others = [c for c in COMPARTMENTS if c not in ("brain", "arterial", "venous")]
+    pools = {"others": others, "head": ["brain"], "arterial": ["arterial"], "venous": ["venous"]}
+    system = assemble(
+        WHOLE_BODY.pool("named", pools), man, change(drug, brain=BARRIER, CLint_in={"brain": 1.0})
+    )
+    assert {"others", "brain_blood", "brain", "cranial_csf"} <= set(system.states) and not system.fault
 
 
 def test_nodes_that_hold_blood_or_pool_the_brain_cannot_be_split():

@@ -18,6 +18,7 @@ from pbpk.laws import (
     mass_band,
     nhanes_band,
     reference_mass,
+    reference_masses,
     violations,
     wilson,
 )
@@ -183,6 +184,14 @@ def test_reference_mass_is_log_linear_between_rows_and_a_power_of_height_beyond_
     assert liver(math.sqrt(109 * 138)) == pytest.approx(math.sqrt(0.570 * 0.830), rel=1e-12)
     assert liver(2 * 176) == pytest.approx(4 * 1.8, rel=1e-12)
     assert liver(51 / 2) == pytest.approx(0.130 / 8, rel=1e-12)
+
+
+def test_reference_masses_are_those_of_each_organ():
+    p = people()
+    together = reference_masses(p.sex, p.age, p.height)
+    for at, organ in enumerate(REFERENCE_ORGANS):
+        alone = reference_mass(organ, p.sex, p.age, p.height)
+        assert torch.allclose(together[:, at], alone, rtol=1e-13, atol=0), organ
 
 
 @given(st.sampled_from(REFERENCE_ORGANS), st.floats(20, 250), st.floats(0, 90))

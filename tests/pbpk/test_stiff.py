@@ -183,8 +183,8 @@ def test_a_body_that_needs_too_many_steps_is_named_and_leaves_the_others_alone(p
 
 
 def test_a_solve_that_fails_raises_with_the_body_unless_told_not_to(man, saturable, monkeypatch):
-    original = stiff.solve
-    monkeypatch.setattr(stiff, "solve", lambda *a, **k: original(*a, **k, max_steps=5))
+    original = stiff.solve_with_error
+    monkeypatch.setattr(stiff, "solve_with_error", lambda *a, **k: original(*a, **k, max_steps=5))
     with pytest.raises(ArithmeticError, match="'1': it takes more steps than allowed"):
         simulate(man, saturable, "30 mg iv", TIMES)
     simulation = simulate(man, saturable, "30 mg iv", TIMES, throw=False)
@@ -208,3 +208,12 @@ def test_gradients_agree_with_finite_differences(man, saturable):
             moved[position] = value + sign * 1e-3 * direction
             ends.append(float(peak(*moved)))
         assert float((gradient * direction).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-3, rel=2e-5)
+
+
+def test_the_estimated_error_is_at_least_the_true_one_and_follows_the_tolerance(people, saturable):
+    bodies, options = people(4), {"graph": LUMPED, "keep": ["venous"], "engine": "stiff"}
+    tight = simulate(bodies, saturable, "30 mg po", TIMES[:9], rtol=1e-9, **options).amount
+    for rtol in (1e-3, 1e-5, 1e-7):
+        answer = simulate(bodies, saturable, "30 mg po", TIMES[:9], rtol=rtol, **options)
+        true = ((answer.amount - tight).abs().amax(1) / tight.amax(1)).amax(-1)
+        assert (true <= answer.error).all() and (answer.error <= 100 * rtol).all()

@@ -54,7 +54,7 @@ def test_the_command_writes_tables_numbers_and_a_page(files, answer):
     numbers = json.loads((files / "out" / "evaluation.json").read_text())
     assert {row["figure"] for row in numbers["figures"]} >= {"precision", "KS, midazolam CL"}
     page = (files / "out" / "report.html").read_text()
-    assert page.count("<img ") == 3 and 'src="http' not in page
+    assert page.count("<img ") == 5 and 'src="http' not in page
 
 
 def test_people_of_the_same_model_are_not_told_apart(figures):

@@ -44,6 +44,11 @@ def test_what_is_known_comes_back_exactly_in_lawful_bodies(model):
     assert cohort.physiology.BMI[3:6].sub(24).abs().max() < 1e-12
 
 
+def test_a_unit_in_brackets_is_read(tmp_path):
+    ROWS.rename(columns={"BW": "BW [lb]"}).to_csv(tmp_path / "ward.csv", index=False)
+    assert Patients.load(tmp_path / "ward.csv").given["BW"][0].item() == pytest.approx(58 * 0.45359237)
+
+
 def test_what_is_unknown_differs_between_the_bodies_of_a_patient(model):
     body = complete(model, patients(), each=20, seed=2).physiology
     assert body.mass("liver")[:20].std() > 0.05

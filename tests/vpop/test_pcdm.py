@@ -177,8 +177,14 @@ def of_another_version(path):
     save_file(tensors, path, header)
 
 
+def one_bit_flipped(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
-    "damage", [truncated, foreign, tampered, reshaped, without_a_card, of_another_version]
+    "damage", [one_bit_flipped, truncated, foreign, tampered, reshaped, without_a_card, of_another_version]
 )
 def test_a_damaged_or_foreign_weights_file_is_refused_in_one_line(fitted, tmp_path, damage):
     path = tmp_path / "m.safetensors"

@@ -37,6 +37,7 @@ def test_a_sampled_data_set_is_fitted_and_everything_is_written(
     assert ((truth["estimate"] / truth["value"] - 1).abs() < 4 * truth["rse"]).all() and len(truth) == 6
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") == 3 and "Methods side by side" in page
+    assert "PSb [L/h]" in page and "AUC [mg h/L]" in page and "Percentiles over the people" in page
     assert "PSe is known worst" in capsys.readouterr().out
 
 
@@ -162,6 +163,7 @@ def test_a_design_that_sees_nothing_tells_nothing(capsys: pytest.CaptureFixture[
         (["fit", "brain4-b9", "DATA", "-o", "OUT"], "Did you mean 'brain4-b"),
         (["fit", "one-compartment", "DATA", "--method", "lsg", "-o", "OUT"], "Did you mean 'lsq'"),
         (["fit", "one-compartment", "nothing.csv", "-o", "OUT"], "nothing.csv must be a file"),
+        (["fit", "one-compartment", "DATA", "-o", "FILE"], "-o must name a folder to write"),
         (["fit", "one-compartment", "DATA", "--unit", "kg", "-o", "OUT"], "unit must be one that converts"),
         (["identify", "one-compartment", "--observe", "brain"], "--observe must be one of"),
         (["identify", "one-compartment", "--times", "1,x"], "--times must be hours"),
@@ -172,7 +174,13 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     argv: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = written(tmp_path, HEADER + DOSE + GOOD)
-    places = {"DATA": data, "OUT": str(tmp_path / "out"), "OUT.csv": str(tmp_path / "out.csv")}
+    (tmp_path / "file").touch()
+    places = {
+        "DATA": data,
+        "FILE": str(tmp_path / "file"),
+        "OUT": str(tmp_path / "out"),
+        "OUT.csv": str(tmp_path / "out.csv"),
+    }
     assert main([places.get(word, word) for word in argv]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1

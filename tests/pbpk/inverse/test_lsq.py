@@ -72,14 +72,29 @@ def test_noise_of_unknown_size_is_estimated() -> None:
     assert found.rse.tolist() == pytest.approx(lsq.fit(noisy).rse.tolist(), rel=0.25)
 
 
-def test_every_method_estimates_noise_of_unknown_size() -> None:
+@pytest.mark.parametrize("nominal", [0.005, 2.0])
+def test_every_method_estimates_noise_of_unknown_size_however_bad_the_nominal_one(nominal: float) -> None:
     problem, truth = b1()
     noisy = problem.simulated(truth, torch.Generator().manual_seed(4))
-    unknown = noisy.replace(noise=dataclasses.replace(noisy.noise, proportional=0.1, known=False))
+    unknown = noisy.replace(noise=dataclasses.replace(noisy.noise, proportional=nominal, known=False))
     reference = lsq.fit(unknown)
-    found = xtfc.fit(unknown, start=reference.theta, reference=reference)
+    found = xtfc.fit(unknown, seed=1, reference=reference)
+    assert found.distance(reference)["parameters"] < 0.2
     assert found.converged and found.scale == pytest.approx(reference.scale, rel=0.02)
     assert torch.allclose(found.upper - found.lower, reference.upper - reference.lower, rtol=0.1)
+
+
+def test_a_search_that_stalls_far_from_the_optimum_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, truth = b1()
+    noisy = problem.simulated(truth, torch.Generator().manual_seed(4))
+    true_slopes = lsq.at
+
+    def uphill(problem: InverseProblem, theta: Tensor) -> tuple[Tensor, Tensor]:
+        f, J = true_slopes(problem, theta)
+        return f, -J
+
+    monkeypatch.setattr(lsq, "at", uphill)
+    assert not lsq._refined(noisy, truth + 0.5)[3]
 
 
 def test_values_below_the_limit_pull_less_than_zeros_would() -> None:
@@ -179,6 +194,14 @@ def test_sampling_agrees_with_least_squares() -> None:
     assert sampled.distance(reference)["parameters"] < 0.3
     assert sampled.se.tolist() == pytest.approx(reference.se.tolist(), rel=0.2)
     assert not sampled.converged and "should run longer" in sampled.messages[0]
+
+
+def test_many_people_are_sampled_at_once() -> None:
+    people = [load_problem("one-compartment").simulated(seed) for seed in range(3)]
+    for problem, sampled in zip(people, mcmc.fit_many(people, steps=250, seed=1), strict=True):
+        reference = lsq.fit(problem)
+        assert sampled.problem is problem and sampled.distance(reference)["parameters"] < 0.4
+        assert sampled.se.tolist() == pytest.approx(reference.se.tolist(), rel=0.3)
 
 
 def test_sampling_again_with_the_same_seed_gives_the_same() -> None:

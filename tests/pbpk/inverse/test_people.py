@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from pbpk.bodies import reference_body
-from pbpk.inverse import FitResult, InverseProblem, load_problem, lsq, people
+from pbpk.inverse import FitResult, InverseProblem, amortised, eigen, load_problem, lsq, people
+from pbpk.inverse.crowd import Crowd
+from pbpk.inverse.identify import starting
 from pbpk.inverse.nonmem import Person
 from pbpk.inverse.problem import Given, Seen
 from pbpk.physiology import Cohort
@@ -64,3 +66,39 @@ def test_a_childs_brain_problem_has_a_childs_permeability() -> None:
     starts = {u.name: u.start for u in child.unknowns}
     assert starts["PSb"] == pytest.approx(1.875 * 0.89635, rel=1e-4) and starts["PSe"] == 300.0
     assert child.known["Vc"] == 0.143
+
+
+def cohort_problems(people_count: int, times: Sequence[Sequence[float]]) -> list[InverseProblem]:
+    """Returns people of different bodies and parameters; those of the second kind have times of their own."""
+    recipe = load_problem("theophylline")
+    draw = torch.Generator().manual_seed(0)
+    asked = []
+    for number in range(people_count):
+        body = reference_body("human", "MF"[number % 2], 30.0 + number, 60.0 + 4.0 * number)
+        problem = recipe.problem(body=body, times=tuple(times[number % len(times)]))
+        theta = problem.theta(recipe.true_values(problem))
+        theta = theta + 0.3 * torch.randn(problem.K, generator=draw, dtype=torch.float64)
+        asked.append(problem.simulated(theta, draw).replace(name=str(number)))
+    return asked
+
+
+def test_one_network_serves_people_of_different_bodies_and_times() -> None:
+    asked = cohort_problems(6, [(0.5, 1, 2, 4, 8, 24), (0.25, 1, 3, 5, 9, 12, 24)])
+    found = amortised.fit_many(asked, patients=300, steps=30)
+    assert len({one.messages for one in found}) == 1 and "for all 6 people" in found[0].messages[0]
+    for one, problem in zip(found, asked, strict=True):
+        reference = lsq.fit(problem, starts=3)
+        assert one.converged and one.problem is problem
+        assert one.distance(reference)["parameters"] < 0.02
+        assert one.scale == pytest.approx(reference.scale, rel=1e-3)
+        assert torch.allclose(one.upper, reference.upper, rtol=1e-2)
+
+
+def test_a_crowd_foretells_what_each_of_its_people_does() -> None:
+    asked = cohort_problems(3, [(0.5, 2, 8)])
+    crowd = Crowd.of(asked)
+    theta = torch.stack([starting(problem) for problem in asked])
+    apart = torch.stack([problem.predict(t) for problem, t in zip(asked, theta, strict=True)])
+    assert torch.allclose(eigen.predict(crowd.problem, theta), apart, rtol=1e-7)
+    some = torch.tensor([2, 0])
+    assert torch.allclose(eigen.predict(crowd.take(some).problem, theta[some]), apart[some], rtol=1e-7)

@@ -1,0 +1,255 @@
+r"""What the engines without time stepping share: transforms at a few points, and weights fitted to them.
+
+:mod:`pbpk.laplace` explains the points and the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbpk.regimen import SAME_TIME, Schedule
+from pbpk.resolvent import Resolvent
+from pbpk.system import System
+
+MANY = 200_000
+"""From so many bodies on the compiled kernels are worth loading, or compiling the first time."""
+
+_MARGIN = 0.15  # radians between the two sectors
+_PER_DECADE = 12  # test poles on each ray
+_RCOND = {torch.float64: 1e-11, torch.float32: 1e-5}
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The transforms of unit inputs at the points, times the doses.
+
+    Attributes:
+        resolvent: The elimination.
+        z: The points [1/h], with shape (K).
+        groups: For each input the position of its inlet among the resolvent's, and the dose that scales it.
+        program: What the compiled kernel does; None for plain PyTorch.
+    """
+
+    resolvent: Resolvent
+    z: Tensor
+    groups: tuple[tuple[int, int], ...]
+    program: Any = None
+
+    def __call__(self, rate: Tensor, amounts: Tensor) -> Tensor:
+        """Returns Re F and Im F, with shape (outlets, groups, 2K, B), for rates (B, N) and doses (B, D)."""
+        gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
+        if self.program is None or gradient:
+            return self._plain(rate, amounts.mT)
+        from pbpk import resolvent_kernel
+
+        shape = (len(self.resolvent.outlets), len(self.groups), 2, len(self.z), len(rate))
+        rows = rate.new_empty(shape)
+        resolvent_kernel.columns(
+            self.program,
+            rate.detach().contiguous().numpy(),
+            torch.view_as_real(self.z).numpy(),
+            np.array(self.groups, dtype=np.int64),
+            amounts.detach().contiguous().numpy(),
+            rows.numpy(),
+        )
+        return rows.flatten(2, 3)
+
+    def _plain(self, rate: Tensor, amounts: Tensor) -> Tensor:
+        columns = self.resolvent.columns(self.resolvent.gather(torch.cat([rate, -rate], -1)), self.z)
+        zero = rate.new_zeros(2 * len(self.z), len(rate))
+        rows = []
+        for outlet in range(len(self.resolvent.outlets)):
+            for inlet, dose in self.groups:
+                F = columns[inlet][outlet]
+                rows.append(zero if F is None else torch.cat([F.real, F.imag]) * amounts[dose])
+        return torch.stack(rows).unflatten(0, (-1, len(self.groups)))
+
+
+def compiles(wish: bool | None, like: Tensor, count: int) -> bool:
+    """Decides whether compiled kernels run: where they can, and are wished for or repay loading."""
+    loaded = "pbpk.resolvent_kernel" in sys.modules
+    if wish is False or (wish is None and not loaded and count < MANY):
+        return False
+    if like.device.type != "cpu" or like.dtype != torch.float64:
+        return False
+    try:
+        import pbpk.resolvent_kernel  # noqa: F401
+    except (ImportError, RuntimeError):  # no numba, or nowhere to keep what it compiles
+        return False
+    return True
+
+
+def program(resolvent: Resolvent, system: System) -> Any:
+    """Returns the compiled kernel's program, or None where it has none."""
+    from pbpk import resolvent_kernel
+
+    edges = (system.source, system.target, system.driver)
+    return resolvent_kernel.program(resolvent, *(edge.numpy() for edge in edges))
+
+
+def points(K: int, first: float, last: float, sector: float) -> np.ndarray:
+    r"""Places the points where the transform is evaluated.
+
+    :math:`z_k = r_k e^{i\alpha_k}` with geometric distances :math:`r_k` from 2.7/last to 20/first and angles
+    :math:`\alpha_k` that open evenly from 0.72 to 2.0 rad, clear of the sector. The four numbers are [ours]:
+    rounded means of what a simplex search found for ratios of 10 to 3000, sectors of 0.35 to 0.85 rad and 14
+    to 26 points; they lose about half a digit to the best for each.
+
+    Arguments:
+        K: The number of points.
+        first: The shortest lag [h].
+        last: The longest lag [h].
+        sector: The half-angle of the sector about the negative axis that holds the eigenvalues [rad].
+    """
+    s = np.linspace(0.0, 1.0, K)
+    distance = (2.7 / last) ** (1.0 - s) * (20.0 / first) ** s
+    return distance * np.exp(1j * (0.72 + (min(2.0, math.pi - sector - 0.15) - 0.72) * s))
+
+
+def as_complex(z: np.ndarray | list[complex], like: Tensor) -> Tensor:
+    """Returns points as complex numbers of the precision and on the device of ``like``."""
+    return torch.tensor(z, dtype=torch.complex128).to(like.device, torch.complex(like[:0], like[:0]).dtype)
+
+
+def groups(schedule: Schedule, amounts: Tensor) -> tuple[list[int], list[np.ndarray]]:
+    """Gathers doses that share a route and scale alike from body to body.
+
+    Returns:
+        For each group its first dose that is not zero, and every dose's amount relative to that one.
+    """
+    D = amounts.shape[-1]
+    values = amounts.detach().double().cpu()
+    first: list[int] = []
+    share: list[np.ndarray] = []
+    for dose in range(D):
+        for leader, shares in zip(first, share, strict=True):
+            if schedule.route[leader] != schedule.route[dose] or amounts.requires_grad:
+                continue
+            body = int(values[:, leader].argmax())
+            ratio = values[body, dose] / values[body, leader]
+            if bool(((values[:, dose] - ratio * values[:, leader]).abs() <= 1e-13 * values[:, dose]).all()):
+                shares[dose] = float(ratio)
+                break
+        else:
+            first.append(dose)
+            share.append(np.eye(D)[dose])
+    return first, share
+
+
+def angle(system: System) -> float:
+    """Returns the half-angle of the sector about the negative axis that holds the eigenvalues [rad]."""
+    eigenvalues = torch.linalg.eigvals(system.matrix()[..., : system.inner, : system.inner].detach().double())
+    angle = torch.atan2(eigenvalues.imag.abs(), -eigenvalues.real)
+    moving = eigenvalues.abs() > 1e-9 * eigenvalues.abs().amax(-1, keepdim=True)
+    return min(max(float((angle * moving).max()), 0.1), 1.1)
+
+
+def poles(angle: float, first: float, last: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns test poles in the wider sector [1/h], and which of them lie in the narrower one."""
+    low, high = 0.02 / last, 6e3 / first
+    r = np.geomspace(low, high, math.ceil(_PER_DECADE * math.log10(high / low)))
+    rays = np.array([0.0, 0.5 * angle, 0.8 * angle, angle, angle + 0.5 * _MARGIN, angle + _MARGIN])
+    poles = np.concatenate([[0.0], (-r * np.exp(1j * rays[:, None])).ravel()])
+    return poles, np.concatenate([[True], np.repeat(rays <= angle, len(r))])
+
+
+def response(schedule: Schedule, poles: np.ndarray, share: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    r"""Computes the answers of scalar systems to doses.
+
+    Of n equal doses at equal intervals :math:`\tau`, the last one d ago, is left the geometric sum
+    :math:`e^{\lambda d} (e^{n \lambda \tau} - 1) / (e^{\lambda \tau} - 1)`.
+
+    Arguments:
+        schedule: What is given, when.
+        poles: The systems' rates :math:`\lambda` [1/h], with shape (P).
+        share: What counts as one of each dose, with shape (D).
+        outputs: The times [h], with shape (T); what is given at one is not in it.
+
+    Returns:
+        The answers, with shape (P, T).
+    """
+    time = schedule.time.cpu().double().numpy()
+    jump = schedule.jump.cpu().double().numpy() @ share
+    rate = schedule.rate.cpu().double().numpy() @ share
+    change = np.diff(rate, prepend=0.0)
+    change[np.abs(change) < 1e-12 * np.abs(rate).max(initial=0.0)] = 0.0
+    answer = np.zeros((len(poles), len(outputs)), dtype=np.result_type(poles, float))
+    for given, infused in ((jump, False), (change, True)):
+        for run in _runs(time, given):
+            after = outputs > time[run[0]]
+            count = np.searchsorted(time[run], outputs[after])  # given before each output
+            since = outputs[after] - time[run][count - 1]
+            interval = time[run[1]] - time[run[0]] if len(run) > 1 else 0.0
+            answer[:, after] += given[run[0]] * _geometric(poles[:, None], since, interval, count, infused)
+    return answer
+
+
+def _runs(time: np.ndarray, given: np.ndarray) -> list[np.ndarray]:
+    """Divides the instants at which something is given into runs of equal amounts at equal intervals."""
+    runs: list[list[int]] = []
+    for k in np.flatnonzero(given):
+        run = runs[-1] if runs else []
+        equal = bool(run) and abs(given[k] - given[run[0]]) <= 1e-12 * abs(given[k])
+        even = len(run) < 2 or abs(time[k] - 2 * time[run[-1]] + time[run[-2]]) <= SAME_TIME
+        if equal and even:
+            run.append(int(k))
+        else:
+            runs.append([int(k)])
+    return [np.array(run) for run in runs]
+
+
+def _geometric(
+    pole: np.ndarray, since: np.ndarray, interval: float, count: np.ndarray, infused: bool
+) -> np.ndarray:
+    """Sums the answers to so many doses, or to infusions that have begun, the last one ``since`` ago."""
+    number, which = np.unique(count, return_inverse=True)
+    still = pole == 0.0
+    below = np.expm1(pole * interval)
+    below = np.where(below == 0.0, 1.0, below)
+    left = np.where((number == 1) | still, number, np.expm1(pole * interval * number) / below)[:, which]
+    if not infused:
+        return np.exp(pole * since) * left
+    alone = count * since + 0.5 * interval * count * (count - 1)
+    risen = (np.expm1(pole * since) * left + (left - count)) / np.where(still, 1.0, pole)
+    return np.where(still, alone, risen)
+
+
+def weights(
+    z: np.ndarray,
+    poles: np.ndarray,
+    inside: np.ndarray,
+    target: np.ndarray,
+    groups: int,
+    dtype: torch.dtype,
+    tolerance: float,
+) -> np.ndarray | None:
+    """Fits the weights for both sectors.
+
+    Returns:
+        The weights and what the wider fit adds to them, with shape (groups * 2K, 2T); None if
+        the narrower fit's residual is above the tolerance times the largest answer.
+    """
+    plus, minus = 1.0 / (z - poles[:, None]), 1.0 / (z.conj() - poles[:, None])
+    basis = np.concatenate([(plus + minus) / 2, (plus - minus) / 2j], -1)
+    narrow = _least_squares(basis[inside], target[inside], dtype)
+    if np.abs(basis[inside] @ narrow - target[inside]).max() > tolerance * np.abs(target).max():
+        return None
+    wide = _least_squares(basis, target, dtype)
+    pairs = zip(np.split(narrow, groups, -1), np.split(wide, groups, -1), strict=True)
+    return np.concatenate([np.concatenate([fit, other - fit], -1) for fit, other in pairs])
+
+
+def _least_squares(basis: np.ndarray, target: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Solves for real weights; directions that rounding would drown in ``dtype`` are left out."""
+    A, b = (np.concatenate([m.real, m.imag]) for m in (basis, target))
+    scale = np.linalg.norm(A, axis=0)
+    U, S, V = np.linalg.svd(A / scale, full_matrices=False)
+    large = _RCOND[dtype] * S[0] < S
+    return (V[large].T @ ((U[:, large].T @ b) / S[large][:, None])) / scale[:, None]
