@@ -46,9 +46,8 @@ def run(config: Config) -> dict[str, Any]:
         return load_reference(table, seed=seed, layer=config.layer, copies=copies, part=part)
 
     training = Training(updates=config.updates, rate=1e-3, memory=0.995, calibration=60_000)
-    model = PCDM(training=training, seed=config.seed).fit(
-        *survey("train", config.seed, config.copies), start=shipped
-    )
+    cohort, weights = survey("train", config.seed, config.copies)
+    model = PCDM(training=training, seed=config.seed).fit(cohort, weights, start=shipped)
     real = Sample.of(*survey(config.part, config.seed + 7)).some(config.n, config.seed)
     drawn = model.sample(config.n, config.seed)
     samples = {
@@ -65,8 +64,8 @@ def run(config: Config) -> dict[str, Any]:
 
 def told_apart(real: Sample, drawn: Sample, table: str, seed: int) -> list[float]:
     columns = TABLES[table]
-    rows = [columns(sample.bodies).to_numpy(float) for sample in (real, drawn)]
-    found = c2st(*rows, real.weights, seed, real.persons, drawn.weights, drawn.persons)
+    first, second = (columns(sample.bodies).to_numpy(float) for sample in (real, drawn))
+    found = c2st(first, second, real.weights, seed, real.persons, drawn.weights, drawn.persons)
     return [round(value, 3) for value in found]
 
 

@@ -102,6 +102,7 @@ def run(config: Config) -> dict[str, Any]:
 def fitted(way: str, shipped: PCDM, cohort: Cohort, weights: torch.Tensor, config: Config) -> PCDM:
     own = torch.tensor(["stranger" not in name for name in cohort.id])
     body = cohort.physiology
+    assert body.race is not None
     if way == "shipped":
         model = copy.copy(shipped)
         model.demographics = Demographics.fit(body.sex[own], body.race[own], body.age[own], weights[own])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,6 +161,7 @@ def _add_population(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _population(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported: processes share the cores
     from pbpk.population import run
 
     return run(arguments)

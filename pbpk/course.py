@@ -118,6 +118,8 @@ class Course:
 
     def _prepared(self, good: Tensor) -> tuple[str, Prepared | None]:
         """Prepares an engine without time stepping; returns the one that runs, and None if it is another."""
+        if self.engine not in STEPPING:
+            return self.engine, None
         given = self.system[good], self.schedule, self.dose[good], self.kept, self.rtol
         if self.engine == "laplace" and (transform := laplace.prepare(*given)):
             return "laplace", lambda system, dose: (
@@ -126,7 +128,7 @@ class Course:
             )
         if self.engine == "volterra" and (mesh := volterra.prepare(*given)):
             return "volterra", lambda system, dose: volterra.solve(mesh, system, self.schedule, dose)
-        return STEPPING.get(self.engine, self.engine), None
+        return STEPPING[self.engine], None
 
     def _from(self, engine: str, part: Tensor, initial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Solves bodies from initial amounts; returns amounts, status, and estimated error."""

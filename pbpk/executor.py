@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 from pbpk.checks import choose
 
 EXECUTORS = ("local", "dask")
+THREADS = "OMP_NUM_THREADS"
+"""The environment's name for how many threads numpy and torch take; they read it when they are imported."""
+
 _DEATHS = 3  # of workers in a row without one task done: then it is the tasks that kill them
 _PATIENCE = 10  # seconds for an answer of a scheduler
 
@@ -90,13 +93,26 @@ def _pool(work: Callable[[int], T], tasks: Sequence[int], workers: int) -> Itera
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half alive
-    pool = ProcessPoolExecutor(workers, context, _die_with_parent)
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(workers, context, _die_with_parent)
+        try:
+            futures: dict[Future[T], int] = {pool.submit(work, task): task for task in tasks}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Has the processes that begin meanwhile compute on one thread each: the others would wait in vain."""
+    before = os.environ.get(THREADS)
+    os.environ.setdefault(THREADS, "1")
     try:
-        futures: dict[Future[T], int] = {pool.submit(work, task): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
+        if before is None:
+            os.environ.pop(THREADS, None)
 
 
 def _die_with_parent() -> None:

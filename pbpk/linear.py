@@ -211,10 +211,13 @@ def kept_for_ever(system: System, A: Tensor, given: Tensor) -> tuple[Tensor, Ten
     m = system.inner
     leaves = torch.zeros_like(A[:, 0])
     into_sink = system.target >= m
-    leaves = leaves.index_add(-1, system.driver[into_sink], system.rate.detach()[:, into_sink])
-    path = ((A > 0).to(A) + torch.eye(m, dtype=A.dtype, device=A.device)).clamp(max=1.0)
+    leaves = leaves.index_add(-1, system.driver[into_sink], system.rate.detach()[:, into_sink]) > 0
+    edges = A > 0
+    if bool((edges == edges[:1]).all()) and bool((leaves == leaves[:1]).all()):  # one body for all
+        edges, leaves = edges[:1], leaves[:1]
+    path = (edges.to(A) + torch.eye(m, dtype=A.dtype, device=A.device)).clamp(max=1.0)
     for _ in range(max(m - 1, 1).bit_length()):
         path = (path @ path).clamp(max=1.0)  # entry (i, j): drug comes from j to i
-    stays = (path.mT @ (leaves > 0).to(A).unsqueeze(-1)).squeeze(-1) == 0
+    stays = (path.mT @ leaves.to(A).unsqueeze(-1)).squeeze(-1) == 0
     reached = (given != 0).to(A) @ path.mT > 0
-    return stays, reached
+    return stays.expand(len(A), -1), reached

@@ -57,6 +57,8 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from ((f"{key}: {inner}", text) for inner, text in _flat(value))
+        elif isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
+            yield from _flat({f"{key} {number}": each for number, each in enumerate(value, 1)})
         elif isinstance(value, list | tuple):
             yield key, ", ".join(str(each) for each in value)
         elif isinstance(value, bool):

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of numpy and torch, before they are imported
+
 import hypothesis
 import pytest
 import torch

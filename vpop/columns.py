@@ -38,11 +38,13 @@ class Sample:
 
     @classmethod
     def of(cls, cohort: Cohort, weights: Tensor | None = None) -> Sample:
-        """Takes a cohort; an id ``73557-2`` is the second body of person 73557."""
+        """Takes a cohort; where its people have several bodies, ``73557-2`` is the second of person 73557."""
         n = len(cohort)
         equal = np.ones(n) if weights is None else weights.numpy()
-        persons = np.array([str(name).partition("-")[0] for name in cohort.id])
-        return cls(cohort.physiology, equal, persons)
+        names = [str(name) for name in cohort.id]
+        if "copies" in cohort.provenance:
+            names = [name.rpartition("-")[0] or name for name in names]
+        return cls(cohort.physiology, equal, np.array(names))
 
     def __len__(self) -> int:
         """Returns the number of bodies."""

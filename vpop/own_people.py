@@ -56,7 +56,8 @@ def bodies_of(
     row = torch.arange(n).repeat(copies)
     filled = complete(own, _unrounded(table, row, generator), 1, seed).physiology
     people, weights = [_outside(filled)], table.weights[row] / copies
-    names = [f"{table.patients.id[r]}-{1 + at // n}" for at, r in enumerate(row.tolist())]
+    plain = [str(name).replace("-", "_") for name in table.patients.id]  # what follows a dash is the copy
+    names = [f"{plain[r]}-{1 + at // n}" for at, r in enumerate(row.tolist())]
     if strangers:
         people += [_strangers(own, table, generator)]
         share = HELD / n * float(table.weights.sum()) / _BODIES

@@ -184,10 +184,17 @@ def _grid(values: np.ndarray) -> float | None:
 
 
 def lawful(patients: Patients) -> Tensor:
-    """Returns whose height, body-mass index and haematocrit, where known, lie inside the laws."""
+    """Returns whose height, body-mass index and haematocrit, where known, lie inside the laws.
+
+    A weight without a height must be one that some lawful height and index make.
+    """
     body = blank({"sex": patients.sex, "race": patients.race, "age": patients.age})
+    bounds = {name: limits.who(name, body) for name in WHO}
+    lightest, heaviest = (
+        BMI * (height / 100.0) ** 2 for height, BMI in zip(bounds["height"], bounds["BMI"], strict=True)
+    )
+    known = dict(zip(WHO, who(patients).unbind(-1), strict=True)) | {"BW": patients.given["BW"]}
     inside = torch.ones_like(patients.age, dtype=torch.bool)
-    for name, value in zip(WHO, who(patients).unbind(-1), strict=True):
-        lower, upper = limits.who(name, body)
-        inside &= value.isnan() | ((value > lower) & (value < upper))
+    for name, (lower, upper) in (bounds | {"BW": (lightest, heaviest)}).items():
+        inside &= known[name].isnan() | ((known[name] > lower) & (known[name] < upper))
     return inside

@@ -94,9 +94,10 @@ class Crowd:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells this crowd from others, its observations left out."""
+        """What tells this crowd from others: not its observations, nor how many people are alike."""
         problem, model = self.problem, self.problem.model
-        numbers = [*problem.known.values(), *(dose.amount for dose in problem.given), self.low, self.high]
+        numbers = [*problem.known.values(), *(dose.amount for dose in problem.given)]
+        numbers += [edge.unique(dim=0) for edge in (self.low, self.high, self.centre)]
         bodies = getattr(model, "physiology", None)
         numbers += [] if bodies is None else list(bodies.tensors().values())
         return (design(problem), *(torch.as_tensor(number).numpy().tobytes() for number in numbers))

@@ -44,6 +44,16 @@ def test_several_workers_do_every_task_even_if_one_is_killed_at_each(tmp_path: P
     assert sorted(executor.run(partial(die_once, tmp_path), TWO, workers=2)) == TWO
 
 
+def threads(task: int) -> str:
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def test_each_worker_computes_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert list(executor.run(threads, TWO, workers=2)) == ["1", "1"]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
 def test_tasks_that_kill_every_worker_are_given_up() -> None:
     with pytest.raises(OSError, match="workers must live, but 3 in a row died"):
         list(executor.run(die, TWO, workers=2))

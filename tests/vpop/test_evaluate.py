@@ -102,8 +102,13 @@ def test_hard_columns_are_more_than_all(people):
 
 
 def test_the_second_body_of_a_person_belongs_to_the_person(people):
-    cohort = Cohort(people.physiology[torch.arange(3)], np.array(["7-1", "7-2", "8-1"]))
-    assert Sample.of(cohort).persons.tolist() == ["7", "7", "8"]
+    cohort = Cohort(people.physiology[torch.arange(3)], np.array(["S-7-1", "S-7-2", "S-8-1"]), {"copies": 2})
+    assert Sample.of(cohort).persons.tolist() == ["S-7", "S-7", "S-8"]
+
+
+def test_people_with_one_body_each_are_as_many_as_their_names(people):
+    cohort = Cohort(people.physiology[torch.arange(2)], np.array(["S-1", "S-2"]))
+    assert Sample.of(cohort).persons.tolist() == ["S-1", "S-2"]
 
 
 def test_a_handful_of_people_is_refused(people):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pbpk.laws import violations
+from vpop.draw import pcdm
 from vpop.pcdm import PCDM, Training
 from vpop.student import Distillation, Student
 
@@ -55,3 +56,9 @@ def test_a_model_without_a_student_says_so():
     people.student = None
     with pytest.raises(ValueError, match="steps must be 2 or more"):
         people.sample(2, steps=1)
+
+
+def test_a_population_can_be_drawn_by_the_shipped_student():
+    assert len(pcdm(age="18:65", steps="1")(3, 0)) == 3
+    with pytest.raises(ValueError, match="--steps must be a whole number"):
+        pcdm(steps="few")

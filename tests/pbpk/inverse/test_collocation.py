@@ -157,5 +157,6 @@ def test_a_network_is_trained_once_for_a_design(noisy):
     first = amortised.fit(noisy, patients=500, steps=20)
     count = len(amortised._TRAINED)
     again = amortised.fit(noisy, patients=500, steps=20)
+    amortised.fit_many([noisy, noisy], patients=500, steps=20)
     assert len(amortised._TRAINED) == count
     assert torch.equal(first.theta, again.theta)
