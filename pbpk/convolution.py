@@ -44,6 +44,7 @@ _RAYS = np.array([0.0, 0.5, 0.8, 1.0])  # of the test eigenvalues, as shares of 
 def rates(span: float, slowest: float, fastest: float) -> np.ndarray:
     """Returns geometric rates [1/h] for a span of time [h] and eigenvalues down to the slowest, maybe 0."""
     first = max(_SLOWEST / span, slowest)
+    fastest = max(fastest, 10.0 * first)  # over a short span nothing else is fast
     found = np.geomspace(first, fastest, math.ceil(_PER_DECADE * math.log10(fastest / first)))
     return found if slowest else np.append(0.0, found)
 
@@ -126,11 +127,6 @@ class Tables:
 
     past: np.ndarray
     inside: np.ndarray
-
-    @property
-    def decay(self) -> np.ndarray:
-        """What is left of each rate's number at the end, with shape (P)."""
-        return self.past[-2]
 
     @property
     def step(self) -> np.ndarray:

@@ -133,7 +133,9 @@ def read(table: Mapping[str, Any], where: str, MW: float) -> tuple[dict[str, Any
         source[f"PS of {organ}"] = str(wall.get("source", ""))
     metabolism = [_metabolism(one, where, MW) for one in entries.tables(table, "metabolism", where)]
     for one, entry in zip(metabolism, table.get("metabolism", []), strict=True):
-        source[f"metabolism in {one.organ}"] = str(entry.get("source", ""))
+        name = f"metabolism in {one.organ}"
+        said = [text for text in (source.get(name, ""), str(entry.get("source", ""))) if text]
+        source[name] = "; ".join(said)
     barriers = entries.known(table.get("brain", {}), tuple(BARRIER), f"{where} [brain]")
     brain = {name: _barrier(name, entry, where) for name, entry in barriers.items()}
     source |= {f"brain {name}": str(entry.get("source", "")) for name, entry in barriers.items()}

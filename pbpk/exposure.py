@@ -105,7 +105,7 @@ class Exposure:
         several = len(table) > 1
         median = table[["Cmax", "AUCinf", "t_half"]].median()
         facts = [
-            ("bodies", f"{len(table):,}"),
+            ("body" if len(table) == 1 else "bodies", f"{len(table):,}"),
             ("hours", f"{last:g}"),
             ("mg/L, median Cmax", f"{median['Cmax']:.3g}"),
             ("mg h/L, median AUCinf", f"{median['AUCinf']:.3g}"),

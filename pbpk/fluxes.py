@@ -20,13 +20,13 @@ _SHARE = 0.3  # of a transition's rate at low concentrations is put into the lin
 # are what is left, and nothing is linear for ever, so that the unit responses die away
 _BLOCK = 512  # bodies at a time
 _SAFETY = 3.0  # the estimated errors are so many times what is found
-_FLOOR = 2e-7  # of the peak: what the exponentials, the same in both fits, are off by [ours, as measured]
+_FLOOR = 2e-7  # of the linear part's peak: what the exponentials, the same in both fits, are off by [ours]
 _NEWTON = 1e-5, 25  # the largest last change, as a share of the largest amount, and iterations at most
 
 
 def linear_part(system: System) -> System:
     """Returns the linear part: to each saturable transition belongs a share of its rate when unsaturated."""
-    rate = _SHARE * system.Vmax * system.unbound / system.Km
+    rate = _taken_over(system.Vmax, system.unbound, system.Km)
     return dataclasses.replace(
         system,
         source=torch.cat([system.source, system.saturable_source]),
@@ -34,6 +34,10 @@ def linear_part(system: System) -> System:
         driver=torch.cat([system.driver, system.saturable_source]),
         rate=torch.cat([system.rate, rate], -1),
     )
+
+
+def _taken_over(Vmax: Tensor, unbound: Tensor, Km: Tensor) -> Tensor:
+    return _SHARE * Vmax * unbound / Km
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Enzymes:
     @property
     def linear(self) -> Tensor:
         """The rate that the linear part takes over [1/h]."""
-        return _SHARE * self.Vmax * self.unbound / self.Km
+        return _taken_over(self.Vmax, self.unbound, self.Km)
 
     def flux(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the fluxes of amounts (E, p, B) and their slopes; odd in x, so that all is finite."""
@@ -138,11 +142,14 @@ class Collocation:
         driven = self.driving @ given  # (E, N, B)
         drift = self.drifting @ differs  # (E, I, B)
         x, off = (self.asked.mT @ doses[E:].flatten(1, 2)).chunk(2, 1)  # (O, T, B)
+        alone = x.abs().amax(1)  # what the fluxes take back of it leaves its error behind
         walk = self._compiled_walk if self.compiled else self._plain_walk
         x, by_mesh, by_fit = walk(x.clone(), enzymes, c, other, driven, drift)
         peak = x.abs().amax(1).clamp(min=torch.finfo(x.dtype).tiny)
         fit = torch.maximum(by_fit, off.abs().amax(1))
-        return x.permute(2, 1, 0), _FLOOR + _SAFETY * (fit / peak).amax(0), _SAFETY * (by_mesh / peak).amax(0)
+        floor = _FLOOR * torch.maximum(alone, peak)
+        by_fit = ((floor + _SAFETY * fit) / peak).amax(0)
+        return x.permute(2, 1, 0), by_fit, _SAFETY * (by_mesh / peak).amax(0)
 
     def _compiled_walk(self, x: Tensor, enzymes: Enzymes, *fields: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         from pbpk import fluxes_kernel as kernel

@@ -145,6 +145,8 @@ def simulate(
 
 def _kept(system: System, keep: Sequence[str]) -> tuple[str, ...]:
     """Returns the states named in ``keep``, and those from which the outputs named there are read."""
+    if not len(keep):
+        raise ValueError("keep must name a state or an output, but is empty. Leave it out to keep all.")
     known = dict.fromkeys([*system.states, *system.outputs()])
     named = (choose("keep", name, known) for name in keep)
     return tuple(dict.fromkeys(n if n in system.states else system.state_of(n) for n in named))

@@ -315,6 +315,8 @@ def _advance(
     out = x.new_full((len(times), *x.T.shape), math.nan)
     status = torch.full((x.shape[1],), STEP_LIMIT, device=x.device)
     local = torch.zeros_like(x.detach())
+    if not len(scale):
+        return out, status, local
     who = torch.arange(x.shape[1], device=x.device)  # the bodies still on the way; so is all that follows
     t, due = torch.zeros_like(scale), torch.zeros_like(who)
     h = _first_step(equations, x, scale, end)

@@ -373,6 +373,8 @@ def _faults(graph: OrganGraph, body: Physiology, drug: _Drug, flow: Tensor) -> d
     for name in ("Fa", "Fg", "fup", "fum", "fuc"):
         if name in given:
             faults[f"{name} is above 1"] = given[name] > 1.0
+    if "Km" in given:
+        faults["a Km is 0"] = (given["Km"] <= 0).any(-1)
     faults["a node has no mass or no Kp"] = (_last(drug.P, body.shape) <= 0).any(-1)
     gap = (body.Q.sum(-1) - body.CO).abs() > _CARDIAC_OUTPUT * body.CO
     faults["the organs' flows do not sum to CO, which the lung receives"] = gap

@@ -122,7 +122,7 @@ def groups(schedule: Schedule, amounts: Tensor) -> tuple[list[int], list[np.ndar
     """Gathers doses that share a route and scale alike from body to body.
 
     Returns:
-        For each group its first dose that is not zero, and every dose's amount relative to that one.
+        For each group its first dose, and every dose's amount relative to that one.
     """
     D = amounts.shape[-1]
     values = amounts.detach().double().cpu()

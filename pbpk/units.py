@@ -41,8 +41,7 @@ def _registry() -> Any:
     return registry
 
 
-@functools.cache
-def factor(unit: str, to: str) -> float:
+def factor(unit: str | None, to: str) -> float:
     """Returns the number by which a value in ``unit`` is multiplied to be in ``to``.
 
     Raises:
@@ -51,6 +50,13 @@ def factor(unit: str, to: str) -> float:
     >>> round(factor("mL/min", "L/h"), 12)
     0.06
     """
+    if not isinstance(unit, str | None):
+        raise ValueError(f"unit must be text that converts to {to!r}, but is {unit!r}. Write it in quotes.")
+    return _factor(unit, to)
+
+
+@functools.cache
+def _factor(unit: str | None, to: str) -> float:
     import tokenize
 
     import pint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pbpk.progress import bar
 from vpop.own_people import OWN
-from vpop.pcdm import FEWEST, PCDM, Training
+from vpop.pcdm import FEWEST, PCDM, STUDENT, Training
 from vpop.reference import is_own_table, load_reference
 
 
@@ -48,16 +48,21 @@ def fit_file(
     with bar("updates", plan.updates) as progress:
         start = PCDM.load() if own else None
         model = PCDM(training=plan, seed=seed).fit(cohort, weights, progress, start)
-    return model.distil(cohort, weights) if student else model
+    if student:
+        with bar("updates of the student", STUDENT.updates) as progress:
+            model.distil(cohort, weights, STUDENT, progress)
+    return model
 
 
 def told(model: PCDM) -> str:
     """Returns in one line what a fitted model has learnt from."""
     card = model.card
     origin = card["reference"]
-    text = f"fitted to {card['bodies']} bodies ({card['left_out']} left out)"
+    text = f"fitted to {card['bodies']} bodies"
     if "people" in origin:
-        text = f"fitted to {origin['people']} people, {card['bodies']} bodies ({card['left_out']} left out)"
+        text = f"fitted to {origin['people']} people, {card['bodies']} bodies with those drawn like them"
+    if card["left_out"]:
+        text += f" ({card['left_out']} bodies left out)"
     gone = [f"{count} {reason}" for reason, count in origin.get("removed", {}).items() if count]
     text += f"; not used: {', '.join(gone)}" if gone else ""
     unused = ", ".join(origin.get("unused", ()))

@@ -52,7 +52,8 @@ def in_canonical_units(table: Table) -> tuple[Table, frozenset[str]]:
         factor = units[choose(f"the unit of {name} in {table.name}", unit, units)]
         if name in table.columns or name in stated.values():
             raise ValueError(f"{table.name} must name each column once, but has {name} and {heading!r}.")
-        rows = np.array([str(number) for number in range(1, len(table) + 1)])
+        numbered = [str(number) for number in range(1, len(table) + 1)]
+        rows = table.text("id") if "id" in table.columns else np.array(numbered, dtype=object)
         frame[heading] = table.numbers(heading, rows, blank=True) * factor
         stated[heading] = name
     return replace(table, frame=frame.rename(columns=stated)), frozenset(stated.values())

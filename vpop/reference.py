@@ -139,7 +139,10 @@ def load_nhanes_xpt(folder: str | Path, keep_unlawful: bool = False) -> pd.DataF
     files = {file.name.upper(): file for file in folder.glob("*") if file.suffix.upper() == ".XPT"}
     cycles = sorted(name for name in files if "DEMO" in name)
     if not cycles:
-        raise FileNotFoundError(f"folder must hold CDC's DEMO_*.XPT files, but {folder} has none.")
+        raise FileNotFoundError(
+            f"--reference must name a table, or a folder with CDC's DEMO_*.XPT files, but {folder} has none. "
+            "Name the file."
+        )
     tables = [_cycle(name, files, folder) for name in cycles]
     years = sum(table.attrs["years"] for table in tables)
     raw = pd.concat([t.assign(weight=t.weight * t.attrs["years"] / years) for t in tables])

@@ -28,6 +28,7 @@ from vpop.patients import Patients, who
 from vpop.pcdm import FEWEST
 
 WEIGHT = "sampling_weight"
+_OLDEST = 120.0  # years, as of vpop.people
 _EMPTY = 0.9  # the share of blank cells from which a column is refused
 _COPIES = 0.01  # the share of rows that may repeat another
 _BY_CHANCE = 30.0  # times what columns that know nothing of each other would repeat: they do know
@@ -81,6 +82,7 @@ class TrainingTable:
         _refuse_empty(known, table.name)
         _refuse_constant(known, table.name)
         check_likely(known, sex, charts, stated)
+        _refuse_too_old(known["age"], table)
         _refuse_copies(table, known)
         weights = torch.from_numpy(numbers.get(WEIGHT, np.ones(len(table))))
         if not float(weights.sum()) > 0:
@@ -113,7 +115,7 @@ def _with_sex_and_age(table: Table) -> tuple[Table, int]:
     )
     frame = table.frame[there].reset_index(drop=True)
     if "id" not in table.columns:
-        frame = frame.assign(id=np.flatnonzero(there).astype(str).astype(object))
+        frame = frame.assign(id=(1 + np.flatnonzero(there)).astype(str).astype(object))
     return replace(table, frame=frame), int((~there).sum())
 
 
@@ -143,6 +145,16 @@ def _refuse_empty(known: Mapping[str, np.ndarray], name: str) -> None:
                 f"{column} must be known of more than {1 - _EMPTY:.0%} of the people, but {share:.0%} of its "
                 f"cells in {name} are blank. Leave the column out: it is then drawn from what is known."
             )
+
+
+def _refuse_too_old(age: np.ndarray, table: Table) -> None:
+    old = np.flatnonzero(age > _OLDEST)
+    if len(old):
+        name, years = str(table.text("id")[old[0]]), age[old[0]]
+        raise ValueError(
+            f"age must be at most {_OLDEST:g} years, but row {name!r} of {table.name} has {years:g}. "
+            "Correct the cell or remove the row."
+        )
 
 
 def _refuse_constant(known: Mapping[str, np.ndarray], name: str) -> None:

@@ -41,15 +41,16 @@ def write(path: str | Path, weights: Weights, coordinates: str) -> None:
     Raises:
         OSError: If they cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     card = {name: value for name, value in weights.card.items() if name != "sha256"}
     header = {"format": FORMAT, "coordinates": coordinates}
     header |= {"settings": json.dumps(weights.settings), "card": json.dumps(card)}
     path = Path(path)
     with write_whole(path) as partial, write_whole(path.with_suffix(".json")) as partial_card:
-        save_file({name: value.contiguous() for name, value in weights.tensors.items()}, partial, header)
-        card |= {"sha256": hashlib.sha256(partial.read_bytes()).hexdigest()}
+        whole = save({name: value.contiguous() for name, value in weights.tensors.items()}, header)
+        partial.write_bytes(whole)  # save_file would let nobody else read it
+        card |= {"sha256": hashlib.sha256(whole).hexdigest()}
         partial_card.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
@@ -64,9 +65,9 @@ def read(path: str | Path, coordinates: str) -> Weights:
 
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"weights must be a file, but {path} is a folder.")
+        raise ValueError(f"weights must be a file, but {path} is a folder. Name a file in it.")
     if not path.is_file():
-        raise ValueError(f"weights must be a file, but {path} is not there.")
+        raise ValueError(f"weights must be a file, but {path} is not there. Check --model.")
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}

@@ -161,11 +161,12 @@ def tell(problem: str, observe: str, times: str, folder: Path | None) -> int:
         times: Times [h], separated by commas; "" is the problem's own.
         folder: Where to write identifiability.csv and advice.csv, or None.
     """
+    if folder:
+        _check_output(folder)
     asked = design(load_problem(problem), observe, times)
     verdict = identify(asked)
     idea = None if verdict.identifiable else advice(asked)
     if folder:
-        _check_output(folder)
         with write_folder(folder) as partial:
             verdict.frame().to_csv(partial / "identifiability.csv", index=False)
             if idea is not None:

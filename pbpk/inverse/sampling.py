@@ -49,7 +49,9 @@ def sample(
         raise ValueError(f"--spread must lie in [0, {_SPREAD_LIMIT:g}], but is {spread:g}. 0.3 is 30 %.")
     if not 0 <= limit < float("inf"):
         raise ValueError(f"--limit must be 0 or more [mg/L], but is {limit:g}.")
+    beside = file.with_name(f"{file.stem}-truth.csv")
     check_writable(file)
+    check_writable(beside)
     recipe = load_problem(problem)
     generator = torch.Generator().manual_seed(seed)
     rows, truth = [], []
@@ -60,7 +62,6 @@ def sample(
         theta = torch.minimum(torch.maximum(theta, low), high)
         rows.append(data_frame(asked.simulated(theta, generator, limit), name))
         truth.append({"ID": name, **dict(zip(asked.names, asked.values(theta).tolist(), strict=True))})
-    beside = file.with_name(f"{file.stem}-truth.csv")
     for path, table in ((file, pd.concat(rows, ignore_index=True)), (beside, pd.DataFrame(truth))):
         with write_whole(path) as partial:
             table.to_csv(partial, index=False)

@@ -121,3 +121,51 @@ def test_no_number_is_not_called_solved(people, saturable):
 def test_linear_kinetics_are_refused(man, drug):
     with pytest.raises(ValueError, match="engine must be another one where no enzyme saturates"):
         simulate(man, drug, "1 mg iv", [1.0], engine="volterra")
+
+
+def test_a_flux_that_bends_between_the_nodes_is_never_taken_for_solved(people):
+    """A flood that an enzyme works off at its own pace, until it is all at once far below Km."""
+    pytest.importorskip("numba")
+    drug = Kinetics(Kp=[2.0] * 17, BP=1.0, fup=0.2, CLrenal=0.0, ka=1.0, Vmax=[0.5], Km=[1e-4])
+    system, schedule, amounts = problem(people(128), drug, "20 mg po")
+    kept = [system.position(state) for state in ("venous", "metabolised")]
+    made = volterra.prepare(system, schedule, amounts, kept, 1e-5, compiled=True)
+    if made is not None:
+        tight, _ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-13, kept=kept, compiled=True)
+        assert error(volterra.solve(made, system, schedule, amounts)[0], tight).max() < 1e-5
+
+
+@pytest.mark.parametrize("hours", [1e-6, 1e-4, 1e-3])
+def test_the_shortest_spans_are_simulated(people, saturable, hours):
+    found = simulate(people(MANY), saturable, "30 mg iv", [hours], graph=LUMPED, keep=["venous"], rtol=1e-4)
+    assert (found.status == 0).all()
+    assert (found.amount[:, 0, 0] > 0.0).all() and (found.amount[:, 0, 0] <= 30.0).all()
+
+
+def test_a_body_whose_km_is_0_is_named_or_left_out(people, saturable):
+    Km = saturable.Km.expand(MANY, -1).clone()
+    Km[5] = 0.0
+    drug = dataclasses.replace(saturable, Km=Km)
+    asked = (people(MANY), drug, "30 mg po", [1.0, 2.0])
+    with pytest.raises(ValueError, match="a Km is 0"):
+        simulate(*asked, graph=LUMPED)
+    found = simulate(*asked, graph=LUMPED, keep=["venous"], rtol=1e-4, throw=False)
+    assert found.status[5] != 0 and (found.status == 0).sum() == MANY - 1
+
+
+def test_a_batch_in_which_nobody_can_be_simulated_comes_back_at_once(people, saturable):
+    drug = dataclasses.replace(saturable, Kp=torch.full((17,), torch.nan, dtype=torch.float64))
+    found = simulate(people(MANY), drug, "30 mg po", [1.0], graph=LUMPED, keep=["venous"], throw=False)
+    assert (found.status != 0).all()
+
+
+def test_a_gradient_that_was_not_foreseen_is_refused(people, saturable):
+    system, schedule, amounts = problem(people(9), saturable)
+    made = volterra.prepare(system, schedule, amounts, [system.position("venous")], 1e-4)
+    with pytest.raises(ValueError, match="must not require a gradient"):
+        volterra.solve(made, system, schedule, amounts.clone().requires_grad_())
+
+
+def test_nothing_to_keep_is_refused(man, drug):
+    with pytest.raises(ValueError, match="keep must name a state or an output, but is empty"):
+        simulate(man, drug, "1 mg iv", [1.0], keep=[])

@@ -102,6 +102,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an unknown unit": (scaled("height", 1, "height [cubit]"), "the unit of height .* but is 'cubit'"),
     "a column twice": (lambda f: f.assign(**{"BW [lb]": f.BW}), "has BW and 'BW \\[lb\\]'"),
     "a constant height": (lambda f: f.assign(height=170.0), "height must differ .* 170 for all 300"),
+    "an impossible age": (
+        lambda f: f.assign(age=f.age.where(f.index != 3, 200)),
+        "age must be at most 120 years, but row 'P3' of .* has 200. Correct",
+    ),
     "a constant age": (lambda f: f.assign(age=40), "age must differ .* Write each person's own"),
     "an empty column": (
         lambda f: f.assign(SCR=f.SCR.mask(f.index > 20)),
