@@ -247,11 +247,20 @@ def translate(
     Returns:
         The simulation of one body, with shape (1,), and what was fitted.
 
+    Raises:
+        ValueError: If a profile is malformed, or the compound has elements (a wall, bile, ...), which are not
+            carried between species.
+
     >>> rat = Profile("rat", "5 mg/kg iv", torch.tensor([0.5, 1.0, 4.0]), torch.tensor([4.0, 3.5, 1.5]), 0.4)
     >>> simulation, fitted = translate(Compound.load("theophylline"), [rat], "5 mg/kg iv", [0.0, 1.0, 24.0])
     >>> fitted[0].species, simulation.concentration("plasma").shape
     ('rat', torch.Size([1, 3]))
     """
+    if compound.elements:
+        raise ValueError(
+            f"compound must have no elements here, but {compound.name!r} has {', '.join(compound.elements)}: "
+            "they are not carried between species. Remove them."
+        )
     species = sorted({profile.species for profile in profiles})
     fitted = [fit(compound, [p for p in profiles if p.species == name], method) for name in species]
     body, drug = carry(fitted, compound, to, fup, BW, method)

@@ -117,3 +117,9 @@ def test_bad_profiles_are_one_line_and_exit_code_2(
     assert main(["translate", str(write(tmp_path, text)), "theophylline", "1 mg/kg iv"]) == 2
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
+
+
+def test_elements_that_are_not_carried_are_refused() -> None:
+    drug = Compound("x", MW=300.0, logP=1.5, fup=0.3, PS={"muscle": 4.0})
+    with pytest.raises(ValueError, match="no elements here, but 'x' has PS"):
+        translate(drug, [made("rat", 1.2, 2.0)], "5 mg/kg iv", [0.0, 1.0])
