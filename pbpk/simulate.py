@@ -64,7 +64,8 @@ def simulate(
             or ``"auto"``: for many bodies of which only some states are kept laplace, or volterra if an
             enzyme saturates, else linear or stiff. Where laplace or volterra cannot meet rtol, linear or
             stiff takes its place; so it does at steady state and where bodies have their own dose times.
-            Volterra has no gradient: where one is wanted, stiff runs. The result says which engine ran.
+            Volterra has no gradient: where one is wanted, stiff runs. The result says which engine ran;
+            single bodies that laplace or volterra cannot do are done by the other one under its name.
         clearance: ``"observed"`` or ``"in-vitro"``, see :func:`pbpk.clearance.hepatic_intrinsic`.
         Kp_method: One of :data:`pbpk.partition.METHODS`.
         keep: The states and outputs to keep, all by default; ``["plasma"]`` alone lets a million bodies fit
