@@ -218,7 +218,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     from pbpk.io import save_cohort
     from pbpk.table import SUFFIXES
 
-    choose("the file's suffix", Path(arguments.output).suffix.lower(), SUFFIXES)
+    choose("the suffix of -o", Path(arguments.output).suffix.lower(), SUFFIXES)
     check_writable(arguments.output)
     generator = torch.Generator().manual_seed(arguments.seed)
     cohort = sample(arguments.species, arguments.n, arguments.BW, generator)

@@ -54,7 +54,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     for path, suffix in ((arguments.output, ".csv"), (arguments.report, ".html")):
         if path:
-            choose("the file's suffix", Path(path).suffix.lower(), (suffix,))
+            choose(f"the suffix of {path}", Path(path).suffix.lower(), (suffix,))
             check_writable(path)
     drugs = read_drugs(arguments.drugs)
     table = predict(drugs, arguments.method, arguments.level, arguments.dose)
@@ -108,7 +108,7 @@ def _translate(arguments: argparse.Namespace) -> int:
     if not 0.0 < arguments.hours < math.inf:
         raise ValueError(f"--hours must be a positive number, but is {arguments.hours:g}.")
     if arguments.output:
-        choose("the file's suffix", Path(arguments.output).suffix.lower(), (".csv",))
+        choose("the suffix of -o", Path(arguments.output).suffix.lower(), (".csv",))
         check_writable(arguments.output)
     compound = Compound.load(arguments.compound)
     profiles = read_profiles(arguments.profiles, float(compound.fup))

@@ -59,7 +59,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         raise ValueError(
             "--data must name the folder of third-party data, but is not set. Add --data FOLDER."
         )
-    choose("the file's suffix", Path(arguments.output).suffix.lower(), (".safetensors",))
+    choose("the suffix of -o", Path(arguments.output).suffix.lower(), (".safetensors",))
     check_writable(arguments.output)
     from allometry.neural import NeuralAllometry
 

@@ -72,7 +72,7 @@ def save_cohort(cohort: Cohort, path: str | Path) -> None:
         OSError: If the file cannot be written.
     """
     path = Path(path)
-    suffix = choose("the file's suffix", path.suffix.lower(), SUFFIXES)
+    suffix = choose(f"the suffix of {path.name}", path.suffix.lower(), SUFFIXES)
     _check_ids(cohort.id, "the cohort")
     frame = to_frame(cohort)
     if suffix == ".parquet":

@@ -139,14 +139,14 @@ def read_table(path: str | Path) -> Table:
         OSError: If there is no such file, or it cannot be read.
     """
     path = Path(path)
-    suffix = choose("the file's suffix", path.suffix.lower(), SUFFIXES)
+    suffix = choose(f"the suffix of {path.name}", path.suffix.lower(), SUFFIXES)
     if not path.exists():
         raise FileNotFoundError(f"{path} must be a file, but there is none. Check the path.")
     if path.is_dir():
         raise IsADirectoryError(f"{path} must be a file, but is a folder. Name a file in it.")
     table = _read_parquet(path) if suffix == ".parquet" else _read_csv(path)
     if not len(table):
-        raise ValueError(f"{table.name} must hold at least one row, but has only a header.")
+        raise ValueError(f"{table.name} must hold at least one row, but has only a header. Add the rows.")
     return table
 
 

@@ -359,7 +359,7 @@ def test_no_place_to_write_to(argv: list[str], refused: Refused) -> None:
         (["rat", "mouse", "--BW", "25"], ["BW must be in kg", "mouse", "25", "Check its unit"]),
         (["rat", "human", "--BW", "70,5"], ["--BW: must be a positive number of kg", "'70,5'"]),
         (["rat", "human", "--method", "powr"], ["method must be one of", "Did you mean 'power'?"]),
-        (["rat", "human", "-o", "a.xlsx"], ["suffix must be one of .csv, .parquet", "'.xlsx'"]),
+        (["rat", "human", "-o", "a.xlsx"], ["suffix of a.xlsx must be one of .csv, .parquet", "'.xlsx'"]),
         (["rat", "human", "-o", ""], ["-o/--output", "must name a file", "''"]),
         (["x" * 9000, "human"], ["FROM must be one of", "..."]),
     ],

@@ -96,7 +96,7 @@ def test_the_command_writes_animals_in_the_range_asked_for(tmp_path: Path) -> No
         (["rat", "--BW", "250:350"], "--BW must lie between 0.05 and 1.25 kg for a rat"),
         (["rat", "--BW", "0.3:0.2"], "the lighter first, but is '0.3:0.2'. Write 0.2:0.3"),
         (["rat", "--BW", "nan"], "argument --BW: must be LOW:HIGH in kg"),
-        (["rat", "-o", "rats.xlsx"], "suffix must be one of .csv, .parquet"),
+        (["rat", "-o", "rats.xlsx"], "suffix of -o must be one of .csv, .parquet"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(

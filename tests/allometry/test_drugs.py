@@ -60,7 +60,7 @@ def test_a_wrong_table_is_one_line_and_exit_code_2(
         (["--method", "magic"], "method must be one of learned, fixed"),
         (["--level", "0.42"], "level must be one of 0.5, 0.8, 0.9, 0.95"),
         (["--dose", "0"], "dose must be a positive number of mg/kg"),
-        (["-o", "x.txt"], "suffix must be one of .csv"),
+        (["-o", "x.txt"], "suffix of x.txt must be one of .csv"),
         (["-o", "no/such/human.csv"], "must lie in a folder"),
     ],
 )

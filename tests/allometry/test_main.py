@@ -90,7 +90,7 @@ def code(arguments: list[str]) -> int:
         (["rat", "gerbil", "--BW", "0.06", "--clade", "Rodent"], "Did you mean 'Rodentia'?"),
         (["rat", "gerbil", "--BW", "0.06", "--clade", ","], "--clade must be an order"),
         (["rat", "rat"], "TO must be another species"),
-        (["rat", "human", "-o", "out.txt"], "suffix must be one of .csv, .parquet"),
+        (["rat", "human", "-o", "out.txt"], "suffix of out.txt must be one of .csv, .parquet"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
