@@ -45,7 +45,7 @@ class Formed:
 
     def __post_init__(self) -> None:
         """Checks the share, and that what returns has a way."""
-        elements.check("metabolite.share", self.share, 1.0)
+        elements.check(f"the share of metabolite {self.compound.name!r}", self.share, 1.0)
         if self.returns and self.compound.CLbile is None:
             raise ValueError(
                 f"metabolite.returns must come with bile, but {self.compound.name!r} has no CLbile. "
@@ -294,8 +294,8 @@ class Compound:
         units = {field.name: field.metadata.get("unit", "1") for field in dataclasses.fields(cls)}
         fields = compound_file.read(text, where, units)
         fields["metabolites"] = tuple(
-            Formed(cls._load(_beside(name, said["compound"]), (*above, file)), said["share"], said["returns"])
-            for said in fields["metabolites"]
+            Formed(cls._load(_beside(name, other), (*above, file)), share, returns)
+            for other, share, returns in fields["metabolites"]
         )
         return cls(**fields)
 

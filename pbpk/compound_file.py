@@ -48,7 +48,7 @@ def read(text: str, where: str, units: Mapping[str, str]) -> dict[str, Any]:
         units: The canonical unit of each field of a compound.
 
     Returns:
-        The fields of a compound by name; of its metabolites what the file says of them.
+        The fields of a compound by name; of each metabolite its name or path, share, and whether it returns.
 
     Raises:
         ValueError: If the file is wrong; the message says where and what to do.
@@ -68,7 +68,8 @@ def read(text: str, where: str, units: Mapping[str, str]) -> dict[str, Any]:
         del fields["Caco2"]
     enzymes = entries.known(table.get("enzymes", {}), (*HEPATIC, OTHER), f"{where} [enzymes]")
     pathways = entries.tables(table, "in-vitro", where)
-    metabolites = [_metabolite(one, where) for one in entries.tables(table, "metabolite", where)]
+    formed = entries.tables(table, "metabolite", where)
+    metabolites = tuple(_metabolite(entry, where) for entry in formed)
     organs, source = elements.read(table, where, fields["MW"])
     said = {**values, **enzymes}
     return {
@@ -81,15 +82,15 @@ def read(text: str, where: str, units: Mapping[str, str]) -> dict[str, Any]:
             for name, entry in enzymes.items()
         },
         "pathways": tuple(_pathway(entry, where) for entry in pathways),
-        "metabolites": tuple(metabolites),
+        "metabolites": metabolites,
         "source": {key: str(entry.get("source", "")) for key, entry in said.items()}
         | source
-        | {f"metabolite {one['compound']}": one.pop("source") for one in metabolites},
+        | {f"metabolite {entry['compound']}": str(entry.get("source", "")) for entry in formed},
     }
 
 
-def _metabolite(entry: Any, where: str) -> dict[str, Any]:
-    """Returns a metabolite's compound, which is still a name or a path, its share, and whether it returns."""
+def _metabolite(entry: Any, where: str) -> tuple[str, float, bool]:
+    """Returns a metabolite's name or path, its share, and whether it returns."""
     inside = f"{where} [[metabolite]]"
     entries.known(entry, ("compound", "share", "returns", "source", "note"), inside)
     name = entries.entry(entry, "compound", inside)
@@ -99,7 +100,7 @@ def _metabolite(entry: Any, where: str) -> dict[str, Any]:
             f"{inside} must give compound in quotes and returns as true or false, but has {entry!r}."
         )
     share = entries.number(entries.entry(entry, "share", inside), "metabolite.share", where)
-    return {"compound": name, "share": share, "returns": returns, "source": str(entry.get("source", ""))}
+    return name, share, returns
 
 
 def _value(name: str, entry: Any, where: str, units: Mapping[str, str]) -> Any:
@@ -142,6 +143,10 @@ def _pathway(entry: Any, where: str) -> Pathway:
     if entry.get("unit") != expected:
         raise ValueError(
             f"{where} in-vitro.unit must be {expected!r} for {system}, but is {entry.get('unit')!r}."
+        )
+    if "Km_unit" in entry and "Km" not in entry:
+        raise ValueError(
+            f"{where} in-vitro.Km_unit must come with Km, but Km is missing. Add Km, or remove its unit."
         )
     fields: dict[str, Any] = {key: str(entry[key]) for key in ("enzyme", "source") if key in entry}
     for key in ("CLint", "Vmax", "Km", "fu_inc", "ISEF"):

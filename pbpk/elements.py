@@ -137,6 +137,8 @@ def read(table: Mapping[str, Any], where: str, MW: float) -> tuple[dict[str, Any
         said = [text for text in (source.get(name, ""), str(entry.get("source", ""))) if text]
         source[name] = "; ".join(said)
     barriers = entries.known(table.get("brain", {}), tuple(BARRIER), f"{where} [brain]")
+    if "brain" in table and not barriers:
+        raise ValueError(f"{where} [brain] must give {', '.join(_MUST)}, but is empty. Add [brain.PSb].")
     brain = {name: _barrier(name, entry, where) for name, entry in barriers.items()}
     source |= {f"brain {name}": str(entry.get("source", "")) for name, entry in barriers.items()}
     return {"PS": PS, "metabolism": tuple(metabolism), "brain": brain}, source
@@ -150,6 +152,10 @@ def _organ(entry: Any, keys: tuple[str, ...], where: str) -> str:
 def _metabolism(entry: Any, where: str, MW: float) -> Metabolism:
     organ = _organ(entry, ("CLint", "Vmax", "Km", "Km_unit"), f"{where} [[metabolism]]")
     found: dict[str, float] = {}
+    if "Km_unit" in entry and "Km" not in entry:
+        raise ValueError(
+            f"{where} metabolism.Km_unit must come with Km, but Km is missing. Add Km, or remove its unit."
+        )
     if "CLint" in entry:
         found["CLint"] = entries.quantity(entry["CLint"], entry.get("unit"), "L/h", "metabolism.CLint", where)
     for name, unit, canonical in (("Vmax", "unit", "mg/h"), ("Km", "Km_unit", "mg/L")):

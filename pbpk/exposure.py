@@ -26,7 +26,9 @@ from pbpk.rows import OF_METABOLITES, counted, labelled
 from pbpk.simulation import STATUS, Simulation
 from pbpk.topology import assemble, kinetics
 
-COLUMNS = ("Cmax", "tmax", "AUC", "AUCinf", "t_half", "CL", "Vss")
+COLUMNS = ("Cmax", "tmax", "AUC", "AUCinf", "t_half")
+DISPOSITION = ("CL", "Vss"), ("CL/F", "Vz/F")
+"""What the drug's fate is told by, and what remains of it where a dose by mouth is all that is known."""
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -56,8 +58,9 @@ class Exposure:
     def table(self) -> pd.DataFrame:
         """Returns one row a body: id and the exposure in plasma, that of metabolites too, in house units."""
         frame = self.simulation.nca()
+        fate = DISPOSITION["CL" not in frame]
         extra = ["F"] if "CL/F" in frame and "F" in frame else []
-        table = frame.reindex(columns=["id", *COLUMNS, *extra])
+        table = frame[["id", *COLUMNS, *fate, *extra]].copy()
         for drug in self.simulation.system.drugs[1:]:
             own = self.simulation.nca(f"{drug.prefix}plasma")
             table[[drug.prefix + name for name in OF_METABOLITES]] = own[list(OF_METABOLITES)]
@@ -84,7 +87,7 @@ class Exposure:
         return self._text(summary)
 
     def _text(self, summary: pd.DataFrame) -> str:
-        shown = summary[["quantity", "p5", "p50", "p95"]]
+        shown = summary[["quantity", "p5", "p50", "p95"]].dropna()
         lines = [
             f"{self.compound.name} {self.simulation.regimen}; {counted(len(self.cohort))}, plasma",
             shown.to_string(index=False, float_format=lambda value: f"{value:.3g}"),

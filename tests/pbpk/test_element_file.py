@@ -34,7 +34,8 @@ def values(**changes: str) -> str:
 def metabolism(organ: str, **numbers: float) -> str:
     keys = "\n".join(f"{name} = {value}" for name, value in numbers.items())
     unit = "mg/h" if "Vmax" in numbers else "L/h"
-    return f'[[metabolism]]\norgan = "{organ}"\n{keys}\nunit = "{unit}"\nKm_unit = "mg/L"\n'
+    Km = 'Km_unit = "mg/L"\n' if "Km" in numbers else ""
+    return f'[[metabolism]]\norgan = "{organ}"\n{keys}\nunit = "{unit}"\n{Km}'
 
 
 def metabolite(compound: str, share: float, more: str = "") -> str:
@@ -215,13 +216,15 @@ BAD = {
     "Km of nothing": (metabolism("kidney", Vmax=1.0, Km=0.0), "metabolism.Km must be above 0"),
     "half a bile": (values(CLbile="1 L/h"), "CLbile and kbile must both be given or neither"),
     "half a brain": ('[brain.PSb]\nvalue = 1.0\nunit = "L/h"\n', "lacks PSc. Add [brain.PSc]"),
+    "an empty brain": ("[brain]\n", "[brain] must give PSb, PSc, PSe, but is empty"),
+    "a unit of nothing": (
+        metabolism("kidney", CLint=1.0) + 'Km_unit = "mg/L"\n',
+        "Km_unit must come with Km, but Km is missing",
+    ),
     "a strange brain": ('[brain.PSx]\nvalue = 1.0\nunit = "L/h"\n', "unknown key 'PSx'"),
     "no file": (metabolite("M9.toml", 0.5), "M9.toml is not there"),
     "no share": ('[[metabolite]]\ncompound = "caffeine"\n', "a table with 'share'"),
-    "too much": (
-        metabolite("caffeine", 1.5),
-        "share must be in [0, 1]",
-    ),
+    "too much": (metabolite("caffeine", 1.5), "the share of metabolite 'caffeine' must be in [0, 1]"),
     "a circle": (metabolite("drug.toml", 0.5), "must not lead back to itself"),
     "no way back": (metabolite("caffeine", 0.5, "returns = true"), "returns must come with bile"),
     "more than all": (metabolite("caffeine", 0.7) + metabolite("diazepam", 0.7), "sum to at most 1"),
