@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_FILES = (".csv", ".parquet", ".html", ".json", ".toml", ".safetensors", ".png", ".xlsx")
 _REASONS = {
     errno.EFBIG: "the file would be larger than allowed; raise the limit or choose another folder",
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -64,9 +65,14 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     """Raises, before any work is done, if the folder ``path`` cannot be made or written to.
 
     Raises:
+        ValueError: If its name is a file's: the user takes the command for one that writes a file.
         OSError: With the reason and a remedy.
     """
     path = Path(path).absolute()
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        raise ValueError(
+            f"-o must name a folder, but {path.name} is the name of a file. Leave out {path.suffix}."
+        )
     try:
         there = next(folder for folder in (path, *path.parents) if folder.exists())
         tempfile.TemporaryFile(dir=there).close()

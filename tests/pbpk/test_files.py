@@ -32,6 +32,13 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_with_the_name_of_a_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must name a folder, but new.csv is the name of a file"):
+        check_folder(tmp_path / "new.csv")
+    (tmp_path / "old.csv").mkdir()
+    check_folder(tmp_path / "old.csv")
+
+
 def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
     (tmp_path / "runs").write_text("")
     with pytest.raises(OSError, match="is a file, not a folder"):
