@@ -134,16 +134,12 @@ def evaluate(
     Raises:
         ValueError: If a sample has fewer than 200 bodies, or is not of people.
     """
+    check_enough(real, floor)
     if floor is None:
         first = np.isin(real.persons, _half(real.persons, seed))
         real, floor = real[first], real[~first]
     samples = {"real": real, "drawn": Sample.of(drawn), "floor": floor}
-    for name, sample in samples.items():
-        if sample.bodies.species != "human" or len(sample) < FEWEST:
-            raise ValueError(
-                f"{name} must hold at least {FEWEST} people, but holds {len(sample)} of the species "
-                f"{sample.bodies.species}. Give more."
-            )
+    _enough("the drawn cohort", samples["drawn"], FEWEST)
     samples = {name: sample.some(n, seed) for name, sample in samples.items()}
     columns = compare_columns(samples)
     rows = [
@@ -168,6 +164,26 @@ def evaluate(
         "version": metadata.version("vpop"),
     }
     return Evaluation(pd.DataFrame(rows), columns, inside, judge(drawn), samples, provenance)
+
+
+def check_enough(real: Sample, floor: Sample | None = None) -> None:
+    """Raises unless there are enough real people to judge by, and as many beside them for the floor.
+
+    Raises:
+        ValueError: If there are fewer than 200 bodies of each, or they are not people.
+    """
+    _enough("the reference", real, 2 * FEWEST if floor is None else FEWEST)
+    if floor is not None:
+        _enough("the reference's other part", floor, FEWEST)
+
+
+def _enough(name: str, sample: Sample, least: int) -> None:
+    if sample.bodies.species != "human" or len(sample) < least:
+        half = ", half of them to judge by and half as the floor" if least > FEWEST else ""
+        raise ValueError(
+            f"{name} must hold at least {least} lawful people{half}, but holds {len(sample)} of the species "
+            f"{sample.bodies.species}. Give more."
+        )
 
 
 def _half(persons: np.ndarray, seed: int) -> np.ndarray:

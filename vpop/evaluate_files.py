@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pbpk.io import load_cohort
 from vpop.columns import Sample
-from vpop.evaluate import FEWEST, Evaluation, evaluate
+from vpop.evaluate import FEWEST, Evaluation, check_enough, evaluate
 from vpop.pcdm import PCDM
 from vpop.reference import load_reference
 
@@ -40,8 +40,10 @@ def evaluate_files(
         raise ValueError(
             f"-n must be at least {FEWEST}, but is {n}: of fewer bodies no figure means anything."
         )
-    model = PCDM.load(weights) if cohort is None else None
-    drawn = model.sample(n, seed=seed) if model is not None else load_cohort(str(cohort))
+    judged = PCDM.load(weights) if cohort is None else load_cohort(cohort)
     real = Sample.of(*load_reference(reference, seed=seed + 1, copies=1, part=part))
     floor = Sample.of(*load_reference(reference, seed=seed + 2, copies=1, part="train")) if part else None
-    return evaluate(drawn, real, floor, model, n, seed)
+    check_enough(real, floor)
+    if isinstance(judged, PCDM):
+        return evaluate(judged.sample(n, seed=seed), real, floor, judged, n, seed)
+    return evaluate(judged, real, floor, n=n, seed=seed)

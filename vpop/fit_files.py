@@ -62,7 +62,7 @@ def told(model: PCDM) -> str:
     if "people" in origin:
         text = f"fitted to {origin['people']} people, {card['bodies']} bodies with those drawn like them"
     if card["left_out"]:
-        text += f" ({card['left_out']} bodies left out)"
+        text += f" ({card['left_out']} more left out)"
     gone = [f"{count} {reason}" for reason, count in origin.get("removed", {}).items() if count]
     text += f"; not used: {', '.join(gone)}" if gone else ""
     unused = ", ".join(origin.get("unused", ()))

@@ -112,8 +112,15 @@ def test_people_with_one_body_each_are_as_many_as_their_names(people):
 
 
 def test_a_handful_of_people_is_refused(people):
-    with pytest.raises(ValueError, match="drawn must hold at least 200 people, but holds 50"):
-        evaluate(people[np.arange(50)], Sample.of(people))
+    some, everyone = people[np.arange(50)], Sample.of(people)
+    with pytest.raises(
+        ValueError, match="the drawn cohort must hold at least 200 lawful people, but holds 50"
+    ):
+        evaluate(some, everyone, everyone)
+    with pytest.raises(
+        ValueError, match=r"the reference must hold at least 400 .* as the floor, but holds 50"
+    ):
+        evaluate(people, Sample.of(some))
 
 
 @pytest.mark.parametrize(
