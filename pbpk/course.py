@@ -103,7 +103,7 @@ class Course:
         for part in good.split(chunk or CHUNK[engine]):
             if prepared:
                 x, error[part], status[part] = prepared(self.system[part], self.dose[part])
-                parts.append(self._split(part, _not_below_zero(x, self.rtol)))
+                parts.append(self._split(part, x))
             elif self.regimen.own_times:
                 *both, initial, status[part] = self._on_own_clocks(part, engine)
                 parts.append((*both, initial))
@@ -229,15 +229,3 @@ class Course:
             whole(1, self.dose.new_empty(0, when.shape[-1], len(self.kept))),
             whole(2, self.dose.new_empty(0, len(self.system.states))) if self.steady else None,
         )
-
-
-def _not_below_zero(x: Tensor, tolerance: float) -> Tensor:
-    """Returns amounts with 0 for those below it by no more than the tolerance times the state's peak.
-
-    An amount is not negative, so that 0 is nearer to it. What is lower yet is left to be seen.
-    """
-    lowest = x.detach().amin(1, keepdim=True)
-    if not bool((lowest < 0).any()):
-        return x
-    noise = tolerance * x.detach().abs().amax(1, keepdim=True)
-    return torch.where((x < 0) & (x >= -noise), 0.0, x)

@@ -1,9 +1,11 @@
-r"""Eight numbers at once: a vector type for compiled kernels, one body in each lane.
+r"""Several numbers at once: vector types for compiled kernels, one body in each lane.
 
-A kernel written with this type does the same arithmetic for eight bodies in vector registers, which a
-compiler does not find by itself in code whose indices come from tables. An array of shape (rows, 8) holds one
-vector a row: ``load(x, i) * load(y, j)`` multiplies row i by row j, lane by lane, and ``store`` writes a row.
-A number beside a vector stands for eight copies of itself.
+A kernel written with these types does the same arithmetic for eight or sixteen bodies in vector registers,
+which a compiler does not find by itself in code whose indices come from tables. An array of shape (rows, 8)
+holds one vector a row: ``load(x, i) * load(y, j)`` multiplies row i by row j, lane by lane, and ``store``
+writes a row; ``load_wide``, ``store_wide`` and ``splat_wide`` do the same for rows of sixteen. A number
+beside a vector stands for as many copies of itself. Eight lanes suit a kernel whose bodies go their own ways;
+sixteen one that waits for its own results, as they give the processor more to do at once.
 
 The module needs numba; what imports it does so inside a function.
 
@@ -23,29 +25,24 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-WIDTH = 8
-"""Lanes of a vector: one register of AVX-512, two of AVX2, four of NEON."""
+WIDTH, WIDE = 8, 16
+"""Lanes of a vector, and of a wide one: one and two registers of AVX-512, two and four of AVX2."""
 
-_IR = ir.VectorType(ir.DoubleType(), WIDTH)
-_UNDEFINED = ir.Constant(_IR, ir.Undefined)
-_ALL_FIRST = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
 _ALIGNED = 8  # bytes: numpy promises no more
 
 
 class LanesType(types.Type):
     """Numba's name for a vector."""
 
-    def __init__(self) -> None:
-        super().__init__(name=f"Lanes({WIDTH})")
-
-
-lanes = LanesType()
+    def __init__(self, width: int) -> None:
+        super().__init__(name=f"Lanes({width})")
+        self.vector = ir.VectorType(ir.DoubleType(), width)
 
 
 @register_model(LanesType)
 class _Model(models.PrimitiveModel):
-    def __init__(self, manager: Any, frontend: Any) -> None:
-        super().__init__(manager, frontend, _IR)
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, kind.vector)
 
 
 def _intrinsic(function: Any) -> Any:
@@ -53,49 +50,54 @@ def _intrinsic(function: Any) -> Any:
     return intrinsic(function)
 
 
-def _row(context: Any, builder: Any, kind: Any, array: Any, row: Any) -> Any:
-    """Returns the address of a row of a contiguous array of shape (rows, WIDTH)."""
-    data = context.make_array(kind)(context, builder, array).data
-    first = builder.mul(row, ir.Constant(row.type, WIDTH))
-    return builder.bitcast(builder.gep(data, [first]), _IR.as_pointer())
+def _row(context: Any, builder: Any, kind: LanesType, array: Any, value: Any, row: Any) -> Any:
+    """Returns the address of a row of a contiguous array of shape (rows, lanes)."""
+    data = context.make_array(array)(context, builder, value).data
+    first = builder.mul(row, ir.Constant(row.type, kind.vector.count))
+    return builder.bitcast(builder.gep(data, [first]), kind.vector.as_pointer())
 
 
-def _splat(builder: Any, number: Any) -> Any:
-    one = builder.insert_element(_UNDEFINED, number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, _UNDEFINED, _ALL_FIRST)
+def _copies(builder: Any, kind: LanesType, number: Any) -> Any:
+    """Returns a vector of copies of a number."""
+    undefined = ir.Constant(kind.vector, ir.Undefined)
+    first = ir.Constant(ir.VectorType(ir.IntType(32), kind.vector.count), [0] * kind.vector.count)
+    one = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, undefined, first)
 
 
-@_intrinsic
-def load(typing: Any, array: Any, row: Any) -> Any:
-    """Reads a row."""
+def _access(kind: LanesType) -> tuple[Any, Any, Any]:
+    """Returns what reads a row, writes a row, and copies a number, for one type of vector."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = builder.load(_row(context, builder, signature.args[0], args[0], args[1]))
-        value.align = _ALIGNED
-        return value
+    @_intrinsic
+    def load(typing: Any, array: Any, row: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.load(_row(context, builder, kind, signature.args[0], *args))
+            value.align = _ALIGNED
+            return value
 
-    return lanes(array, types.intp), generate
+        return kind(array, types.intp), generate
+
+    @_intrinsic
+    def store(typing: Any, array: Any, row: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            row = _row(context, builder, kind, signature.args[0], *args[:2])
+            builder.store(args[2], row, align=_ALIGNED)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, kind), generate
+
+    @_intrinsic
+    def splat(typing: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return _copies(builder, kind, args[0])
+
+        return kind(types.float64), generate
+
+    return load, store, splat
 
 
-@_intrinsic
-def store(typing: Any, array: Any, row: Any, value: Any) -> Any:
-    """Writes a row."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _row(context, builder, signature.args[0], args[0], args[1]), align=_ALIGNED)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, lanes), generate
-
-
-@_intrinsic
-def splat(typing: Any, number: Any) -> Any:
-    """Returns eight copies of a number."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _splat(builder, args[0])
-
-    return lanes(types.float64), generate
+load, store, splat = _access(LanesType(WIDTH))
+load_wide, store_wide, splat_wide = _access(LanesType(WIDE))
 
 
 @_intrinsic
@@ -105,7 +107,7 @@ def largest(typing: Any, one: Any, other: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
 
-    return lanes(lanes, lanes), generate
+    return one(one, one), generate
 
 
 @_intrinsic
@@ -116,7 +118,7 @@ def magnitude(typing: Any, value: Any) -> Any:
         negative = builder.fneg(args[0])
         return builder.select(builder.fcmp_ordered(">", args[0], negative), args[0], negative)
 
-    return lanes(lanes), generate
+    return value(value), generate
 
 
 def _define(symbol: Callable[..., Any], instruction: str) -> None:
@@ -125,16 +127,18 @@ def _define(symbol: Callable[..., Any], instruction: str) -> None:
     @infer_global(symbol)
     class _Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
-            known = all(a == lanes or isinstance(a, types.Float) for a in args)
-            if len(args) == 2 and lanes in args and known:
-                return signature(lanes, *[a if a == lanes else types.float64 for a in args])
+            kinds = {a for a in args if isinstance(a, LanesType)}
+            known = all(a in kinds or isinstance(a, types.Float) for a in args)
+            if len(args) == 2 and len(kinds) == 1 and known:
+                return signature(*kinds, *[a if a in kinds else types.float64 for a in args])
             return None
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        both = [v if t == lanes else _splat(builder, v) for t, v in zip(sig.args, args, strict=True)]
+        kind = sig.return_type
+        both = [v if t == kind else _copies(builder, kind, v) for t, v in zip(sig.args, args, strict=True)]
         return getattr(builder, instruction)(*both, flags=("contract",))
 
-    for pair in ((lanes, lanes), (lanes, types.float64), (types.float64, lanes)):
+    for pair in ((LanesType, LanesType), (LanesType, types.float64), (types.float64, LanesType)):
         lower_builtin(symbol, *pair)(generate)
 
 

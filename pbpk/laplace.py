@@ -27,8 +27,8 @@ Where both agree on a body's profile, its eigenvalues are where the fit holds; t
 the estimated error, body by body. K grows until a sample meets the tolerance. A body that does not, or a
 request that no K meets, goes to the matrix exponential (:mod:`pbpk.linear`), which is exact.
 
-The error is absolute, a share of the peak: what has fallen below the tolerance times the peak is noise, and
-may be negative.
+The error is absolute, a share of the peak: what has fallen below the tolerance times the peak is noise. Where
+it would be negative it is set to 0, which is nearer to the truth.
 
 References:
     Weideman, Trefethen (2007). Parabolic and hyperbolic contours for computing the Bromwich integral. Math
@@ -39,12 +39,14 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pbpk import linear
 from pbpk.regimen import Schedule
@@ -56,6 +58,7 @@ from pbpk.transforms import (
     as_complex,
     compiles,
     groups,
+    not_below_zero,
     points,
     poles,
     program,
@@ -72,7 +75,8 @@ _LONGEST = (
 _SAMPLE = 64  # bodies on which K is chosen
 _OUTLIERS = 0.1  # the share of them that may be left to the matrix exponential
 _BLOCK = 384  # bodies at a time: enough to pay for each call, few enough for a core's cache
-_CHECKS = 25  # output times at which the two fits are compared
+_EXACT = 256  # bodies at a time for the matrix exponential
+_CHECKS = 24  # output times at which the two fits are compared
 _SAFETY = 2.5  # the estimated error is so many times the largest difference
 
 
@@ -104,31 +108,40 @@ class Transform:
             The amounts [mg] in each outlet, with shape (B, T, outlets), and the estimated error as a share
             of the peak, with shape (B).
         """
-        gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
-        x = rate.new_empty(len(self.transforms.resolvent.outlets), len(rate), self.weight.shape[-1])
-        places = [None] * len(rate) if gradient else x.split(_BLOCK, 1)
-        blocks = self._blocks(rate, amounts, places)
-        parts = [(part, _SAFETY * share.amax((0, 2))) for part, share in blocks]
-        x = torch.cat([part[0] for part in parts], 1) if gradient else x
-        return x.permute(1, 2, 0), torch.cat([part[1] for part in parts])
+        if self.transforms.compiled_for(rate, amounts):
+            return self._compiled(rate, amounts)
+        x, share = zip(*self._blocks(rate, amounts), strict=True)
+        profiles = not_below_zero(torch.cat(x, 1).permute(1, 2, 0), self.tolerance)
+        return profiles, _SAFETY * torch.cat(share, 1).amax((0, 2))
 
     def shares(self, rate: Tensor, amounts: Tensor) -> Tensor:
         """Returns what the two fits differ by at each check, as a share of the peak, with shape (B, C)."""
-        blocks = self._blocks(rate, amounts, [None] * len(rate))
-        return torch.cat([share.amax(0) for _, share in blocks])
+        return torch.cat([share.amax(0) for _, share in self._blocks(rate, amounts)])
 
-    def _blocks(
-        self, rate: Tensor, amounts: Tensor, places: Sequence[Tensor | None]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Computes profiles (outlets, B, T), in their places if any, and what the fits differ by."""
-        for rates, doses, place in zip(rate.split(_BLOCK), amounts.split(_BLOCK), places, strict=False):
+    def _blocks(self, rate: Tensor, amounts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Computes profiles (outlets, B, T), and what the fits differ by (outlets, B, C)."""
+        for rates, doses in zip(rate.split(_BLOCK), amounts.split(_BLOCK), strict=True):
             rows = self.transforms(rates, doses).flatten(1, 2).mT
-            if place is None:
-                place = rows @ self.weight
-            else:
-                for outlet, of_outlet in zip(place, rows, strict=True):
-                    torch.mm(of_outlet, self.weight, out=outlet)
-            yield place, (rows @ self.check).detach().abs() / _peak(place)
+            x = rows @ self.weight
+            yield x, (rows @ self.check).detach().abs() / _peak(x)
+
+    def _compiled(self, rate: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
+        from pbpk import resolvent_kernel
+
+        outlets, B = len(self.transforms.resolvent.outlets), len(rate)
+        x = np.empty((outlets, B, self.weight.shape[-1]))  # NumPy asks for large pages, which come faster
+        share, arrays = np.empty(B), self.transforms.arrays(rate, amounts)
+        resolvent_kernel.profiles(*arrays, *self._panels, self.tolerance, x, share)
+        return torch.from_numpy(x).permute(1, 2, 0), _SAFETY * torch.from_numpy(share)
+
+    @functools.cached_property
+    def _panels(self) -> tuple[np.ndarray, int]:
+        """The weights, eight outputs in each panel, and how many of the panels are checks'."""
+        from pbpk.lanes import WIDTH
+
+        both = [pad(weight, (0, -weight.shape[1] % WIDTH)) for weight in (self.weight, self.check)]
+        panels = torch.cat(both, 1).unflatten(1, (-1, WIDTH)).transpose(0, 1).contiguous()
+        return panels.numpy(), both[1].shape[1] // WIDTH
 
 
 def _peak(x: Tensor) -> Tensor:
@@ -214,10 +227,9 @@ def solve(transform: Transform, system: System, schedule: Schedule, amounts: Ten
     x, error = transform(system.rate, amounts)
     poor = (~(error <= transform.tolerance)).nonzero().squeeze(-1)
     if len(poor):
-        exact = linear.solve(system[poor], schedule, amounts[poor])[
-            ..., transform.transforms.resolvent.outlets
-        ]
-        x = x.index_copy(0, poor, exact)
+        kept = transform.transforms.resolvent.outlets
+        parts = (linear.solve(system[p], schedule, amounts[p])[..., kept] for p in poor.split(_EXACT))
+        x = x.index_copy(0, poor, torch.cat(list(parts)))
         error = error.index_fill(0, poor, 0.0)
     return x, error
 

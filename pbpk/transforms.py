@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pbpk import resolvent_program
 from pbpk.regimen import SAME_TIME, Schedule
 from pbpk.resolvent import Resolvent
 from pbpk.system import System
@@ -44,22 +45,29 @@ class Transforms:
 
     def __call__(self, rate: Tensor, amounts: Tensor) -> Tensor:
         """Returns Re F and Im F, with shape (outlets, groups, 2K, B), for rates (B, N) and doses (B, D)."""
-        gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
-        if self.program is None or gradient:
+        if not self.compiled_for(rate, amounts):
             return self._plain(rate, amounts.mT)
         from pbpk import resolvent_kernel
 
-        shape = (len(self.resolvent.outlets), len(self.groups), 2, len(self.z), len(rate))
+        shape = (len(self.resolvent.outlets), len(self.groups), 2 * len(self.z), len(rate))
         rows = rate.new_empty(shape)
-        resolvent_kernel.columns(
+        resolvent_kernel.columns(*self.arrays(rate, amounts), rows.flatten(0, 2).numpy())
+        return rows
+
+    def compiled_for(self, rate: Tensor, amounts: Tensor) -> bool:
+        """Tells whether the compiled kernel serves: it has a program, and no gradient is wanted."""
+        gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
+        return self.program is not None and not gradient
+
+    def arrays(self, rate: Tensor, amounts: Tensor) -> tuple[Any, ...]:
+        """Returns what the compiled kernel is called with."""
+        return (
             self.program,
-            rate.detach().contiguous().numpy(),
+            rate.detach().mT.contiguous().numpy(),
             torch.view_as_real(self.z).numpy(),
             np.array(self.groups, dtype=np.int64),
             amounts.detach().contiguous().numpy(),
-            rows.numpy(),
         )
-        return rows.flatten(2, 3)
 
     def _plain(self, rate: Tensor, amounts: Tensor) -> Tensor:
         columns = self.resolvent.columns(self.resolvent.gather(torch.cat([rate, -rate], -1)), self.z)
@@ -70,6 +78,18 @@ class Transforms:
                 F = columns[inlet][outlet]
                 rows.append(zero if F is None else torch.cat([F.real, F.imag]) * amounts[dose])
         return torch.stack(rows).unflatten(0, (-1, len(self.groups)))
+
+
+def not_below_zero(x: Tensor, tolerance: float) -> Tensor:
+    """Returns amounts (B, T, s) with 0 for those below it by no more than the tolerance times the peak.
+
+    An amount is not negative, so that 0 is nearer to it. What is lower yet is left to be seen.
+    """
+    lowest = x.detach().amin(1, keepdim=True)
+    if not bool((lowest < 0).any()):
+        return x
+    noise = tolerance * x.detach().abs().amax(1, keepdim=True)
+    return torch.where((x < 0) & (x >= -noise), 0.0, x)
 
 
 def compiles(wish: bool | None, like: Tensor, count: int) -> bool:
@@ -88,10 +108,8 @@ def compiles(wish: bool | None, like: Tensor, count: int) -> bool:
 
 def program(resolvent: Resolvent, system: System) -> Any:
     """Returns the compiled kernel's program, or None where it has none."""
-    from pbpk import resolvent_kernel
-
     edges = (system.source, system.target, system.driver)
-    return resolvent_kernel.program(resolvent, *(edge.numpy() for edge in edges))
+    return resolvent_program.program(resolvent, *(edge.numpy() for edge in edges))
 
 
 def points(K: int, first: float, last: float, sector: float) -> np.ndarray:

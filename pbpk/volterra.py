@@ -362,4 +362,4 @@ def solve(
             system[poor], schedule, amounts[poor], rtol=rtol, atol=1e-3 * rtol, kept=kept
         )
         x = x.index_copy(0, poor, again)
-    return x, error, status
+    return transforms.not_below_zero(x, collocation.tolerance), error, status
