@@ -52,7 +52,7 @@ class Events:
         part = torch.where(self.duration > 0, part, (since > 0).to(since))
         return part.new_zeros(*part.shape[:2], doses).index_add(-1, self.dose, part)
 
-    def __getitem__(self, which: Tensor) -> Events:
+    def __getitem__(self, which: Tensor | slice) -> Events:
         """Returns the events of some of the bodies."""
         return Events(self.dose, self.start[which], self.duration)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -15,13 +15,16 @@ from pbpk.simulation import IMPOSSIBLE, SOLVED
 from pbpk.steady import steady_state
 from pbpk.system import System
 
-CHUNK = {"linear": 256, "laplace": 4096, "volterra": 4096, "stiff": 4096}
-"""Bodies solved together: small matrices want to stay in the cache, long rows want to be long."""
+CHUNK = {"linear": 256, "laplace": 65536, "volterra": 4096, "stiff": 4096}
+"""Bodies solved together: small matrices want to stay in the cache, laplace sees to that itself."""
 
 STEPPING = {"laplace": "linear", "volterra": "stiff"}
 """What takes the place of an engine without time stepping."""
 
 Progress = Callable[[int, int], None]
+Part = Tensor | slice
+"""Some of the bodies; a slice needs no copies."""
+
 Prepared = Callable[[System, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Equations and doses to amounts, estimated errors, and status."""
 
@@ -100,7 +103,7 @@ class Course:
         if engine == "linear":
             error[good] = 0.0
         parts: list[tuple[Tensor, ...]] = []
-        for part in good.split(chunk or CHUNK[engine]):
+        for part, last in _chunks(good, len(status), chunk or CHUNK[engine]):
             if prepared:
                 x, error[part], status[part] = prepared(self.system[part], self.dose[part])
                 parts.append(self._split(part, x))
@@ -112,15 +115,17 @@ class Course:
                 x, solved, error[part] = self._from(engine, part, initial)
                 status[part] = torch.where(begun == SOLVED, solved, begun)
                 parts.append((*self._split(part, x), initial))
-            if progress and len(part):
-                progress(int(part[-1]) + 1, len(status))
+            if progress:
+                progress(last + 1, len(status))
         return self._outcome(engine, good, status, error, parts)
 
     def _prepared(self, good: Tensor) -> tuple[str, Prepared | None]:
         """Prepares an engine without time stepping; returns the one that runs, and None if it is another."""
         if self.engine not in STEPPING:
             return self.engine, None
-        given = self.system[good], self.schedule, self.dose[good], self.kept, self.rtol
+        all_ = len(good) == len(self.dose)
+        system, dose = (self.system, self.dose) if all_ else (self.system[good], self.dose[good])
+        given = system, self.schedule, dose, self.kept, self.rtol
         if self.engine == "laplace" and (transform := laplace.prepare(*given)):
             return "laplace", lambda system, dose: (
                 *laplace.solve(transform, system, self.schedule, dose),
@@ -130,7 +135,7 @@ class Course:
             return "volterra", lambda system, dose: volterra.solve(mesh, system, self.schedule, dose)
         return STEPPING[self.engine], None
 
-    def _from(self, engine: str, part: Tensor, initial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _from(self, engine: str, part: Part, initial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Solves bodies from initial amounts; returns amounts, status, and estimated error."""
         given = self.system[part], self.schedule, self.dose[part]
         if engine == "stiff":
@@ -153,16 +158,18 @@ class Course:
 
         return solve
 
-    def _initial(self, part: Tensor, engine: str) -> tuple[Tensor, Tensor]:
+    def _initial(self, part: Part, engine: str) -> tuple[Tensor, Tensor]:
         """Returns what is there before time 0, and the status of finding it."""
         system, dose = self.system[part], self.dose[part]
         if not self.steady:
-            return dose.new_zeros(len(part), len(system.states)), torch.zeros_like(part)
+            return dose.new_zeros(len(dose), len(system.states)), torch.zeros_like(
+                dose[:, 0], dtype=torch.long
+            )
         return steady_state(
             system, self.regimen, dose, self._engine(engine, 0.1 * self.rtol, None), self.rtol
         )
 
-    def _split(self, part: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, part: Part, x: Tensor) -> tuple[Tensor, Tensor]:
         """Splits what was solved into the outputs and the states just after each bolus."""
         index = {time: position for position, time in enumerate(self.asked)}
         at = [index[time] for time in self.time.tolist()]
@@ -170,13 +177,13 @@ class Course:
         peaks = x[:, [index[start] for start in instants]]
         inlet = self.system.inlet("iv")
         if inlet in self.kept:
-            jump = self.dose.new_zeros(len(part), len(instants), len(self.kept))
+            jump = self.dose.new_zeros(len(x), len(instants), len(self.kept))
             for number, start in self.boluses:
                 jump[:, instants.index(start), self.kept.index(inlet)] += self.dose[part, number]
             peaks = peaks + jump
         return (x if len(at) == len(self.asked) else x[:, at]), peaks
 
-    def _on_own_clocks(self, part: Tensor, engine: str) -> tuple[Tensor, ...]:
+    def _on_own_clocks(self, part: Part, engine: str) -> tuple[Tensor, ...]:
         """Solves bodies with dose times of their own."""
         events = clocks.Events.of(self.regimen, self.BW)[part]
         routes = [dose.route for dose in self.regimen.doses]
@@ -201,7 +208,8 @@ class Course:
         self, engine: str, good: Tensor, status: Tensor, error: Tensor, parts: list[tuple[Tensor, ...]]
     ) -> Outcome:
         def whole(position: int, empty: Tensor) -> Tensor:
-            value = torch.cat([part[position] for part in parts]) if parts else empty
+            values = [part[position] for part in parts] or [empty]
+            value = torch.cat(values) if len(values) > 1 else values[0]
             if len(good) == len(status):
                 return value
             lost = value.new_full((len(status), *value.shape[1:]), math.nan)
@@ -229,3 +237,13 @@ class Course:
             whole(1, self.dose.new_empty(0, when.shape[-1], len(self.kept))),
             whole(2, self.dose.new_empty(0, len(self.system.states))) if self.steady else None,
         )
+
+
+def _chunks(good: Tensor, total: int, size: int) -> Iterator[tuple[Part, int]]:
+    """Divides the bodies that can be solved; says of each part which body is its last one."""
+    if len(good) == total:
+        for low in range(0, total, size):
+            yield slice(low, low + size), min(low + size, total) - 1
+    else:
+        for part in good.split(size) if len(good) else ():
+            yield part, int(part[-1])

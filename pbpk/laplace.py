@@ -245,7 +245,7 @@ def moments(system: System, state: int, route: str) -> tuple[Tensor, Tensor]:
 
     Arguments:
         system: The equations, with batch shape :math:`(B)`, linear.
-        state: The position of the state.
+        state: The position of the state, not of a sink.
         route: The route of the dose.
 
     Returns:
@@ -260,9 +260,20 @@ def moments(system: System, state: int, route: str) -> tuple[Tensor, Tensor]:
     resolvent = Resolvent(rows.tolist(), columns.tolist(), [system.inlet(route)], [state])
     tiny = 1e-30 if values.dtype == torch.float64 else 1e-15
     F = resolvent(values, as_complex([tiny * 1j], values))[0, 0, 0]
-    forever = F.imag.abs() > 1e-9 * F.real.abs()  # a pole at zero
+    forever = _kept_for_ever(system, state, route)
     area = torch.where(forever, torch.inf, F.real)
     return area, torch.where(forever, torch.inf, -F.imag / F.real / tiny)
+
+
+def _kept_for_ever(system: System, state: int, route: str) -> Tensor:
+    """Tells in which bodies a dose comes into a state from which no path leads out, with shape (B)."""
+    moving = system.rate.detach() > 0
+    few = system[:1] if bool((moving == moving[:1]).all()) else system  # one body for all
+    A = few.matrix().detach()[:, : system.inner, : system.inner]
+    given = A.new_zeros(len(A), 1, system.inner)
+    given[..., system.inlet(route)] = 1.0
+    stays, reached = linear.kept_for_ever(few, A, given)
+    return (stays & reached[:, 0])[:, state]
 
 
 def _lags(schedule: Schedule) -> list[float]:

@@ -123,8 +123,8 @@ class Resolvent:
         return self._order
 
     def gather(self, values: Tensor) -> Tensor:
-        """Sums values (B, entries) of A's entries into the elimination's own order, with shape (slots, B)."""
-        return self.summing.to(values) @ values.mT
+        """Sums values (entries, B) of A's entries into the elimination's own order, with shape (slots, B)."""
+        return self.summing.to(values) @ values
 
     def __call__(self, entries: Tensor, z: Tensor) -> Tensor:
         """Computes the entries of the inverse.
@@ -136,7 +136,7 @@ class Resolvent:
         Returns:
             The entries [h], complex, with shape (outlets, inlets, K, B).
         """
-        columns = self.columns(self.gather(entries), z)
+        columns = self.columns(self.gather(entries.mT), z)
         zero = torch.zeros(len(z), len(entries), dtype=z.dtype, device=z.device)
         return torch.stack(
             [torch.stack([zero if x is None else x for x in row]) for row in zip(*columns, strict=True)]

@@ -156,8 +156,8 @@ def _kept(system: System, keep: Sequence[str]) -> tuple[str, ...]:
 def _bodies(cohort: Cohort | Physiology) -> tuple[Physiology, np.ndarray]:
     if isinstance(cohort, Cohort):
         return cohort.physiology, cohort.id
-    names = [str(number) for number in range(1, cohort.shape.numel() + 1)]
-    return cohort, np.array(names, dtype=object).reshape(tuple(cohort.shape))
+    names = np.array(list(map(str, range(1, cohort.shape.numel() + 1))), dtype=object)
+    return cohort, names.reshape(tuple(cohort.shape))
 
 
 def _kinetics(compound: Any, bodies: Physiology, Kp_method: str, clearance: str) -> Kinetics:

@@ -53,8 +53,8 @@ def spaces(
     """Returns the volumes and the capacities of a graph's spaces: what is on the edges first, then tissue."""
     V_organ = body.M / density().to(body.M)
     pooled = pooled_share(graph, V_organ)
-    V = dict(zip(graph.nodes, (V_organ @ pooled).unbind(-1), strict=True))
-    P = dict(zip(graph.nodes, ((V_organ * Kp) @ pooled).unbind(-1), strict=True))
+    V = dict(zip(graph.nodes, each_sum(V_organ, pooled), strict=True))
+    P = dict(zip(graph.nodes, each_sum(V_organ * Kp, pooled), strict=True))
     if graph.walled:
         V, P = _walled(graph, body, given, V_organ, V, P)
     if graph.csf and "fum" in given:
@@ -108,6 +108,23 @@ def _with_csf(
     V = {("brain_blood" if n == node else n): (blood if n == node else v) for n, v in V.items()}
     P = {("brain_blood" if n == node else n): (held_blood if n == node else p) for n, p in P.items()}
     return V | {name: own[name] for name in held}, P | held
+
+
+def each_sum(values: Tensor, shares: Tensor) -> tuple[Tensor, ...]:
+    """Returns sums of values (*, 17) by shares (17, n): n tensors of shape (*).
+
+    Few of the shares are not 0; and sums one by one are the same in any batch to the last bit.
+    """
+    columns = values.movedim(-1, 0).contiguous()
+    made: dict[tuple[float, ...], Tensor] = {}
+    rows = [tuple(row) for row in shares.mT.tolist()]
+    for row in rows:
+        if row not in made:
+            terms = [
+                columns[k] if share == 1.0 else share * columns[k] for k, share in enumerate(row) if share
+            ]
+            made[row] = functools.reduce(torch.add, terms, 0.0 * columns[0]) if len(terms) != 1 else terms[0]
+    return tuple(made[row] for row in rows)
 
 
 def pooled_share(graph: OrganGraph, like: Tensor) -> Tensor:

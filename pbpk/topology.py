@@ -41,7 +41,7 @@ rest to the sink.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -53,7 +53,7 @@ from pbpk.graph import OrganGraph
 from pbpk.kinetics import BrainBarrier, Kinetics, Metabolite, kinetics
 from pbpk.organs import ORGANS
 from pbpk.physiology import Physiology
-from pbpk.spaces import density, spaces, vascular_share
+from pbpk.spaces import density, each_sum, spaces, vascular_share
 from pbpk.system import Distribution, System
 
 __all__ = [
@@ -130,12 +130,12 @@ class _Parts:
             return torch.tensor([at[name] for name in names], dtype=torch.long, device=like.device)
 
         def stacked(columns: list[Tensor]) -> Tensor:
-            empty = like.new_zeros(*batch, 0)
-            return torch.stack([column.expand(batch) for column in columns], -1) if columns else empty
+            return _last(columns, batch) if columns else like.new_zeros(*batch, 0)
 
         rate = stacked([move[3] for move in self.moves])
-        lost = ~torch.isfinite(rate).all(-1)
-        fault = {**self.fault, "a rate is not finite": lost}
+        fault = dict(self.fault)
+        if not bool(torch.isfinite(rate.detach().sum())):  # one pass; the mask takes several
+            fault["a rate is not finite"] = ~torch.isfinite(rate).all(-1)
         return System(
             graph=self.drugs[0].graph,
             states=states,
@@ -197,22 +197,24 @@ def _add_drug(
     Kp = torch.where(_is_blood(body.M.device), given["BP"].unsqueeze(-1), given["Kp"])
     V, P = spaces(graph, body, given, Kp)
     drug = _Drug(name, graph, kinetics, given, V, P, weight)
-    flow = body.Q @ graph.carried(body.Q.dtype).to(body.Q.device).T
-    _check_balance(graph, flow, body.CO)
+    carried = graph.carried(body.Q.dtype).to(body.Q.device)
+    flow = each_sum(body.Q, carried.mT)
+    _check_balance(graph, body, carried)
+    in_spaces = _last(list(V.values()), body.shape), _last(list(P.values()), body.shape)
     parts.spaces += [drug.state(space) for space in V]
     parts.drugs.append(
         Distribution(
-            name, graph, tuple(V), _last(V, body.shape), _last(P, body.shape), Kp, given["BP"], given["fup"],
-            weight.expand(body.shape),
+            name, graph, tuple(V), *in_spaces, Kp, given["BP"], given["fup"], weight.expand(body.shape)
         )
     )  # fmt: skip
     parts.fault |= {
         (f"{name}: {reason}" if name else reason): mask
         for reason, mask in _faults(graph, body, drug, flow).items()
     }
-    for edge, (u, v) in enumerate(graph.edges):
+    leaving = {space: given["BP"] / held for space, held in P.items()}
+    for (u, v), blood in zip(graph.edges, flow, strict=True):
         source, target = drug.blood(u), drug.blood(v)
-        parts.move(drug.state(source), drug.state(target), flow[..., edge] * given["BP"] / P[source])
+        parts.move(drug.state(source), drug.state(target), blood * leaving[source])
     _add_walls(parts, drug)
     _add_losses(parts, drug)
     _add_gut(parts, drug, depot)
@@ -227,8 +229,9 @@ def _add_drug(
         )
 
 
-def _last(columns: Mapping[str, Tensor], batch: torch.Size) -> Tensor:
-    return torch.stack([value.expand(batch) for value in columns.values()], -1)
+def _last(columns: Sequence[Tensor], batch: torch.Size) -> Tensor:
+    """Stacks columns of shape (*) along a new last dimension; in memory each one stays together."""
+    return torch.stack([column.expand(batch) for column in columns]).movedim(0, -1)
 
 
 @functools.cache
@@ -345,16 +348,21 @@ def _add_gut(parts: _Parts, drug: _Drug, returns_to: str) -> None:
     parts.sinks += [drug.state(sink) for sink in sinks]
 
 
-def _check_balance(graph: OrganGraph, flow: Tensor, CO: Tensor) -> None:
+def _check_balance(graph: OrganGraph, body: Physiology, carried: Tensor) -> None:
     """Checks that as much blood leaves each node as enters it."""
-    excess = flow.new_zeros(*flow.shape[:-1], len(graph.nodes))
-    source, target = graph.edge_index.to(flow.device)
-    excess = excess.index_add(-1, target, flow).index_add(-1, source, -flow)
-    share = (excess / CO.unsqueeze(-1)).abs().nan_to_num().reshape(-1, len(graph.nodes))
+    source, target = graph.edge_index.to(carried.device)
+    net = carried.new_zeros(
+        len(graph.nodes), carried.shape[-1]
+    )  # how often each organ's flow stays in a node
+    net = net.index_add(0, target, carried).index_add(0, source, -carried)
+    if not bool(net.any()):
+        return
+    excess = (body.Q @ net.mT).reshape(-1, len(graph.nodes))
+    share = (excess / body.CO.reshape(-1, 1)).abs().nan_to_num()
     worst = int(share.argmax()) if share.numel() else 0
-    body, node = divmod(worst, len(graph.nodes))
-    if share.numel() and share[body, node] > _BALANCE:
-        amount = excess.reshape(-1, len(graph.nodes))[body, node].item()
+    at, node = divmod(worst, len(graph.nodes))
+    if share.numel() and share[at, node] > _BALANCE:
+        amount = excess[at, node].item()
         raise ValueError(
             f"OrganGraph {graph.name!r} must let as much blood out of each node as into it, but "
             f"{abs(amount):.4g} L/h too {'little' if amount > 0 else 'much'} leaves "
@@ -362,20 +370,22 @@ def _check_balance(graph: OrganGraph, flow: Tensor, CO: Tensor) -> None:
         )
 
 
-def _faults(graph: OrganGraph, body: Physiology, drug: _Drug, flow: Tensor) -> dict[str, Tensor]:
-    """Finds the bodies that no engine can simulate, by reason."""
+def _faults(graph: OrganGraph, body: Physiology, drug: _Drug, flow: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Finds the bodies that no engine can simulate, by reason; a reason may have none."""
     faults, given = {}, drug.given
     for name, value in {"M": body.M, "Q": body.Q, **given}.items():
-        wrong = ~(torch.isfinite(value) & (value >= 0))
-        faults[f"{name} is negative or not finite"] = (
-            wrong.flatten(body.BW.ndim).any(-1) if (value.ndim > body.BW.ndim) else wrong
-        )
+        if not _all_possible(value):
+            wrong = ~(torch.isfinite(value) & (value >= 0))
+            faults[f"{name} is negative or not finite"] = (
+                wrong.flatten(body.BW.ndim).any(-1) if (value.ndim > body.BW.ndim) else wrong
+            )
     for name in ("Fa", "Fg", "fup", "fum", "fuc"):
         if name in given:
             faults[f"{name} is above 1"] = given[name] > 1.0
     if "Km" in given:
         faults["a Km is 0"] = (given["Km"] <= 0).any(-1)
-    faults["a node has no mass or no Kp"] = (_last(drug.P, body.shape) <= 0).any(-1)
+    P = torch.stack([held.expand(body.shape) for held in drug.P.values()])
+    faults["a node has no mass or no Kp"] = P.amin(0) <= 0
     gap = (body.Q.sum(-1) - body.CO).abs() > _CARDIAC_OUTPUT * body.CO
     faults["the organs' flows do not sum to CO, which the lung receives"] = gap
     if graph.csf:
@@ -386,16 +396,20 @@ def _faults(graph: OrganGraph, body: Physiology, drug: _Drug, flow: Tensor) -> d
         faults["the metabolites' shares are negative or sum to more than 1"] = (
             (wrong < 0).any(0) | (wrong.sum(0) > 1 + 1e-12) | ~torch.isfinite(wrong).all(0)
         )
-    into_kidney = sum(
-        (
-            flow[..., edge]
-            for edge, ends in enumerate(graph.edges)
-            if ends == (graph.home("arterial"), graph.home("kidney"))
-        ),
-        torch.zeros_like(body.CO),
-    )
-    if graph.home("arterial") != graph.home("kidney"):
+    arterial, kidney = graph.home("arterial"), graph.home("kidney")
+    if arterial != kidney:
+        reaching = zip(graph.edges, flow, strict=True)
+        into_kidney = sum((blood for ends, blood in reaching if ends == (arterial, kidney)), 0.0 * body.CO)
         faults["CLrenal is more than the plasma that reaches the kidney"] = (
             given["CLrenal"] > given["BP"] * into_kidney
         )
     return faults
+
+
+def _all_possible(value: Tensor) -> bool:
+    """Tells whether all numbers of a tensor are finite and not negative; what is expanded is read once."""
+    once = value.detach()[tuple(slice(None if stride else 1) for stride in value.stride())]
+    if not once.numel():
+        return True
+    lowest, highest = torch.aminmax(once)
+    return bool((lowest >= 0) & (highest < torch.inf))

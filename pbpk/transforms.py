@@ -70,7 +70,7 @@ class Transforms:
         )
 
     def _plain(self, rate: Tensor, amounts: Tensor) -> Tensor:
-        columns = self.resolvent.columns(self.resolvent.gather(torch.cat([rate, -rate], -1)), self.z)
+        columns = self.resolvent.columns(self.resolvent.gather(torch.cat([rate.mT, -rate.mT])), self.z)
         zero = rate.new_zeros(2 * len(self.z), len(rate))
         rows = []
         for outlet in range(len(self.resolvent.outlets)):
