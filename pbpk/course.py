@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -181,7 +182,7 @@ class Course:
             for number, start in self.boluses:
                 jump[:, instants.index(start), self.kept.index(inlet)] += self.dose[part, number]
             peaks = peaks + jump
-        return (x if len(at) == len(self.asked) else x[:, at]), peaks
+        return _rows(x, at), peaks
 
     def _on_own_clocks(self, part: Part, engine: str) -> tuple[Tensor, ...]:
         """Solves bodies with dose times of their own."""
@@ -247,3 +248,10 @@ def _chunks(good: Tensor, total: int, size: int) -> Iterator[tuple[Part, int]]:
     else:
         for part in good.split(size) if len(good) else ():
             yield part, int(part[-1])
+
+
+def _rows(x: Tensor, ascending: list[int]) -> Tensor:
+    """Returns rows (B, at, s) of (B, T, s), copied run by run, which is faster than one by one."""
+    cuts = [0, *(k for k in range(1, len(ascending)) if ascending[k] != ascending[k - 1] + 1), len(ascending)]
+    runs = [x[:, ascending[a] : ascending[b - 1] + 1] for a, b in itertools.pairwise(cuts)]
+    return runs[0] if len(runs) == 1 else torch.cat(runs, 1)

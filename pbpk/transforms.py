@@ -24,6 +24,7 @@ MANY = 200_000
 
 _MARGIN = 0.15  # radians between the two sectors
 _PER_DECADE = 12  # test poles on each ray
+_NOTHING = -60.0  # the exponent of what is left of a dose when nothing is: 1e-26
 _RCOND = {torch.float64: 1e-11, torch.float32: 1e-5}
 
 
@@ -229,14 +230,22 @@ def _geometric(
     """Sums the answers to so many doses, or to infusions that have begun, the last one ``since`` ago."""
     number, which = np.unique(count, return_inverse=True)
     still = pole == 0.0
-    below = np.expm1(pole * interval)
+    below = _where_it_counts(np.expm1, pole * interval, -1.0)
     below = np.where(below == 0.0, 1.0, below)
-    left = np.where((number == 1) | still, number, np.expm1(pole * interval * number) / below)[:, which]
+    total = _where_it_counts(np.expm1, pole * interval * number, -1.0)
+    left = np.where((number == 1) | still, number, total / below)[:, which]
     if not infused:
-        return np.exp(pole * since) * left
+        return _where_it_counts(np.exp, pole * since, 0.0) * left
     alone = count * since + 0.5 * interval * count * (count - 1)
-    risen = (np.expm1(pole * since) * left + (left - count)) / np.where(still, 1.0, pole)
+    risen = (_where_it_counts(np.expm1, pole * since, -1.0) * left + (left - count)) / np.where(
+        still, 1.0, pole
+    )
     return np.where(still, alone, risen)
+
+
+def _where_it_counts(function: np.ufunc, exponent: np.ndarray, limit: float) -> np.ndarray:
+    """Returns a function of exponents, and its limit where they are far below 0: it takes its time."""
+    return function(exponent, out=np.full_like(exponent, limit), where=exponent.real > _NOTHING)
 
 
 def weights(
@@ -247,27 +256,31 @@ def weights(
     groups: int,
     dtype: torch.dtype,
     tolerance: float,
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, float]:
     """Fits the weights for both sectors.
 
     Returns:
-        The weights and what the wider fit adds to them, with shape (groups * 2K, 2T); None if
-        the narrower fit's residual is above the tolerance times the largest answer.
+        The weights and what the wider fit adds to them, with shape (groups * 2K, 2T), or None if they are too
+        poor; and the narrower fit's residual, as a multiple of the tolerance times the largest answer: at
+        most 1, or they are too poor.
     """
-    plus, minus = 1.0 / (z - poles[:, None]), 1.0 / (z.conj() - poles[:, None])
-    basis = np.concatenate([(plus + minus) / 2, (plus - minus) / 2j], -1)
+    ahead = z.real - poles[:, None]
+    inverse = 1.0 / (ahead * ahead + z.imag**2)  # 1 / (z - pole) has the parts ahead and -Im z times this
+    basis = np.concatenate([ahead * inverse, -z.imag * inverse], -1)
     narrow = _least_squares(basis[inside], target[inside], dtype)
-    if np.abs(basis[inside] @ narrow - target[inside]).max() > tolerance * np.abs(target).max():
-        return None
+    residual = float(np.abs(basis[inside] @ narrow - target[inside]).max() / np.abs(target).max() / tolerance)
+    if not residual <= 1.0:
+        return None, residual
     wide = _least_squares(basis, target, dtype)
     pairs = zip(np.split(narrow, groups, -1), np.split(wide, groups, -1), strict=True)
-    return np.concatenate([np.concatenate([fit, other - fit], -1) for fit, other in pairs])
+    return np.concatenate([np.concatenate([fit, other - fit], -1) for fit, other in pairs]), residual
 
 
 def _least_squares(basis: np.ndarray, target: np.ndarray, dtype: torch.dtype) -> np.ndarray:
     """Solves for real weights; directions that rounding would drown in ``dtype`` are left out."""
     A, b = (np.concatenate([m.real, m.imag]) for m in (basis, target))
     scale = np.linalg.norm(A, axis=0)
-    U, S, V = np.linalg.svd(A / scale, full_matrices=False)
+    Q, R = np.linalg.qr(A / scale)
+    U, S, V = np.linalg.svd(R)
     large = _RCOND[dtype] * S[0] < S
-    return (V[large].T @ ((U[:, large].T @ b) / S[large][:, None])) / scale[:, None]
+    return (V[large].T @ ((U[:, large].T @ (Q.T @ b)) / S[large][:, None])) / scale[:, None]

@@ -231,7 +231,7 @@ class _Problem:
         z = transforms.points(K, 13.0 / rates[-1], span, self.angle + _MARGIN)
         poles, inside = transforms.poles(self.angle, 900.0 / rates[-1], span)
         target, groups = self._answers(poles, self._outputs), len(self.share)
-        asked = transforms.weights(z, poles, inside, target, groups, self.like.dtype, self.tolerance / 4)
+        asked, _ = transforms.weights(z, poles, inside, target, groups, self.like.dtype, self.tolerance / 4)
         if asked is None:
             return None
         narrow, wide = (
