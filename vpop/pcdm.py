@@ -9,7 +9,7 @@ it that whatever it draws obeys physiology, exactly, without a penalty and witho
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
@@ -29,6 +29,7 @@ from vpop.growth import Growth
 from vpop.marginals import Marginals
 from vpop.modulation import alike, tabulated
 from vpop.organ_layer import lawful
+from vpop.rare import CHUNK, Drawing, Search
 from vpop.request import Request
 from vpop.sample import STEPS, noise_levels, solve
 from vpop.standing import Standing, evened
@@ -36,10 +37,8 @@ from vpop.student import LEVEL, Distillation, Student, distil, pairs
 from vpop.training import Examples, Progress, Training, denoising, descend, fresh
 from vpop.weights import Weights
 
-CHUNK = 2048  # people drawn at once; part of what a seed means
 BLOCK = 512  # people whom the network sees at once, in an order in which neighbours are alike
 FEWEST = 50  # people below which a fit is refused
-PATIENCE = 100  # chunks without one success before a request is given up
 STUDENT = Distillation(updates=3_000)
 
 Given = tuple[Tensor, Tensor] | None  # scores, and 1 where one is given
@@ -181,15 +180,16 @@ class PCDM:
         for _ in range(self.training.calibration // CHUNK + 1):
             people = self.demographics.draw(CHUNK, generator)
             everyone.append(people)
-            drawn.append(self._denoised(people, None, generator, steps))
+            noise = torch.randn(CHUNK, len(NAMES), generator=generator)
+            drawn.append(self._denoised(people, None, noise, steps))
         sex, age = (torch.cat([some[name] for some in everyone]) for name in ("sex", "age"))
         return Calibration.fit(Population(torch.cat(drawn), sex, age, torch.ones_like(age)), reference)
 
     def _denoised(
-        self, people: Mapping[str, Tensor], free: Tensor | None, generator: torch.Generator, steps: int
+        self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int
     ) -> Tensor:
         """Draws the networks' coordinates for people, given those in ``free`` that are not NaN, if any."""
-        noise = torch.randn(len(people["age"]), len(NAMES), generator=generator)
+        noise = noise.clone()
         scores = known = None
         if free is not None:
             left = torch.nan_to_num(self.standing.encode(free, people))
@@ -253,6 +253,7 @@ class PCDM:
         Arguments:
             n: The number of people.
             seed: The same seed and request give the same people; a larger n begins with those of a smaller.
+                Of a rare request only who may qualify is drawn in full (:mod:`vpop.rare`).
             age: The closed range of ages [year].
             sex: ``"M"``, ``"F"`` or None for both.
             where: A request in the language of :mod:`vpop.where`; ``column == value`` is met exactly.
@@ -274,7 +275,8 @@ class PCDM:
         request = Request.make(age, sex, where, given)
         found: list[Physiology] = []
         count = 0
-        for bodies in self._chunks(request, seed, steps):
+        search = Search(Drawing(self, request, steps), seed)
+        for bodies in search:
             found.append(bodies)
             count += len(bodies.BW)
             if progress is not None:
@@ -291,33 +293,21 @@ class PCDM:
             "conditions": request.text(),
             "asked": request.asked(),
             "weights": self.card.get("sha256", "in memory"),
-        }
+        } | search.note()
         return Cohort(Physiology("human", **tensors), np.arange(1, n + 1).astype(str), provenance)
 
-    def _chunks(self, request: Request, seed: int, steps: int) -> Iterator[Physiology]:
-        """Yields the people of each chunk who qualify; gives up when no one ever does."""
-        empty = 0
-        drawn = 0
-        while True:
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + drawn)
-            people, given = request.people(self.demographics, self.coordinates, CHUNK, generator)
-            drawn += 1
-            bodies = self.draw_given(people, given, generator, steps) if len(people["age"]) else None
-            if bodies is not None:
-                bodies = bodies[torch.from_numpy(request.holds(bodies))]
-            if bodies is None or not len(bodies.BW):
-                empty += 1
-                if empty >= PATIENCE:
-                    raise request.too_rare(drawn * CHUNK)
-                continue
-            empty = 0
-            yield bodies
-
-    @torch.no_grad()
     def draw_given(
         self, people: dict[str, Tensor], given: dict[str, Tensor], generator: torch.Generator, steps: int
     ) -> Physiology:
         """Draws one body for each of the people with what is given; columns of shape (m,)."""
+        noise = torch.randn(len(people["age"]), len(NAMES), generator=generator)
+        return self.draw_from(people, given, noise, steps)
+
+    @torch.no_grad()
+    def draw_from(
+        self, people: dict[str, Tensor], given: Mapping[str, Tensor], noise: Tensor, steps: int
+    ) -> Physiology:
+        """Draws the body that comes of each person's noise, shape (m, d), as :meth:`draw_given` does."""
         if steps < (2 if self.student is None else 1):
             raise ValueError(
                 f"steps must be 2 or more, or 1 for a model with a student, but is {steps}. "
@@ -327,7 +317,7 @@ class PCDM:
         known = None
         if given:
             known = calibration.undo(self.coordinates.known(blank(people), given), people)
-        free = calibration.apply(self._denoised(people, known, generator, steps), people)
+        free = calibration.apply(self._denoised(people, known, noise, steps), people)
         return self.coordinates.decode(free, people, given)
 
     def save(self, path: str | Path) -> None:

@@ -45,7 +45,8 @@ def columns() -> Mapping[str, Range]:
     found["BW"] = Range(lightest, heaviest, reason="laws C09, C10 and C11")
     parts = ["FAT", "BMC", *(f"M_{organ}" for organ in ORGANS)]
     found |= {name: Range(0.0, heaviest, reason="a part of BW, laws C09, C10 and C11") for name in parts}
-    free = ["SCR", "GFR", "eGFR", "CO", *flows]
+    found["eGFR"] = _anyone(("C12",))
+    free = ["SCR", "GFR", "CO", *flows]
     return found | {name: Range(0.0, _LOUD, reason="it is positive") for name in free}
 
 
@@ -162,10 +163,34 @@ class Request:
         table = body_table(bodies)
         return np.logical_and.reduce([part.holds(table) for part in self.after])
 
-    def too_rare(self, drawn: int) -> Impossible:
-        """Returns the error that says no one was found."""
+    def slack(self, table: Mapping[str, np.ndarray], among: Mapping[str, np.ndarray]) -> Tensor:
+        """Returns by how much bodies satisfy those parts, with shape :math:`(m)`; see :meth:`Where.slack`.
+
+        Arguments:
+            table: The columns of the bodies, as of :func:`body_table`.
+            among: The columns of other people's bodies, which give the unit.
+        """
+        return torch.from_numpy(np.minimum.reduce([part.slack(table, among) for part in self.after]))
+
+    def told(self, body: Physiology) -> str:
+        """Returns what one body has of the columns that those parts name."""
+        table = body_table(body)
+        names = sorted(set[str]().union(*(part.columns() for part in self.after)))
+        values = ((name, table[name][0]) for name in names)
+        return ", ".join(f"{n} {v if isinstance(v, str) else format(v, '.4g')}" for n, v in values)
+
+    def too_rare(self, drawn: int, found: int, nearest: str) -> Impossible:
+        """Returns the error that says no one is found.
+
+        Arguments:
+            drawn: How many people were drawn.
+            found: How many of them were found before the search was given up.
+            nearest: What the nearest of them has, if that is known.
+        """
+        met = f"is by only {found}" if found else "by none"
+        word = f" The nearest has {nearest}." if nearest else ""
         return Impossible(
-            f"where must be met by someone, but by none of {drawn:,} people drawn: {self.text()}. "
+            f"where must be met by someone, but {met} of {drawn:,} people drawn: {self.text()}.{word} "
             "Widen it, or fix a column with '=='."
         )
 

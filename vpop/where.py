@@ -34,6 +34,7 @@ _COMPARISONS: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
     ast.NotEq: ("!=", operator.ne),
 }
 _NOT_COVERED = ("pregnan", "gestation", "trimester", "preterm", "premature", "lactati")
+FAR = 10.0  # standard deviations: what counts as far off
 _MIRROR = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 
@@ -121,6 +122,24 @@ class Where:
             raise ValueError(
                 f"where must compare numbers with numbers and text with text, but is {self.text!r}."
             ) from None
+
+    def slack(self, table: Mapping[str, Any], among: Mapping[str, Any]) -> np.ndarray:
+        """Returns for each row by how much it qualifies, negative where it does not.
+
+        The unit of a comparison is the standard deviation of the difference between its two sides, of their
+        logarithms where both are positive; texts and what is missing lie :data:`FAR` off. The least of parts
+        that must all hold counts, the largest of alternatives.
+
+        Arguments:
+            table: The rows, by column.
+            among: Other rows, of which the standard deviations are taken.
+
+        >>> table = {"age": np.array([10.0, 40.0]), "sex": np.array(["F", "M"])}
+        >>> Where.parse("age >= 20 and sex == 'M'", ["age", "sex"]).slack(table, table)
+        array([-10.,   1.])
+        """
+        with np.errstate(all="ignore"):
+            return _slack(self.tree, table, among)
 
     def bounds(self) -> list[Bound]:
         """Returns the conjuncts that compare one column with one constant, chains taken apart."""
@@ -226,6 +245,40 @@ def _evaluate(node: ast.expr, table: Mapping[str, Any]) -> Any:
     sides = [_evaluate(side, table) for side in (node.left, *node.comparators)]
     pairs = zip(sides, node.ops, sides[1:], strict=False)
     return np.logical_and.reduce([_COMPARISONS[type(op)][1](a, b) for a, op, b in pairs])
+
+
+def _slack(node: ast.expr, table: Mapping[str, Any], among: Mapping[str, Any]) -> np.ndarray:
+    """Returns the slack of one node."""
+    if isinstance(node, ast.UnaryOp):
+        return -_slack(node.operand, table, among)
+    if isinstance(node, ast.BoolOp):
+        nearest = np.minimum if isinstance(node.op, ast.And) else np.maximum
+        return nearest.reduce([_slack(part, table, among) for part in node.values])
+    if not isinstance(node, ast.Compare):
+        return _yes_or_no(_evaluate(node, table))
+    sides = [node.left, *node.comparators]
+    pairs = zip(sides, node.ops, sides[1:], strict=False)
+    return np.minimum.reduce([_difference(a, op, b, table, among) for a, op, b in pairs])
+
+
+def _difference(
+    a: ast.expr, op: ast.cmpop, b: ast.expr, table: Mapping[str, Any], among: Mapping[str, Any]
+) -> np.ndarray:
+    """Returns the slack of one comparison."""
+    symbol, compare = _COMPARISONS[type(op)]
+    left, right = (np.asarray(_evaluate(side, table)) for side in (a, b))
+    if symbol == "!=" or left.dtype.kind not in "iuf":
+        return _yes_or_no(compare(left, right))
+    others = [np.asarray(_evaluate(side, among), float) for side in (a, b)]
+    scale = np.log if all(np.nanmin(side) > 0 for side in others) else np.positive
+    gap = scale(right) - scale(left)
+    gap = gap if symbol in ("<", "<=") else -abs(gap) if symbol == "==" else -gap
+    unit = float(np.nanstd(scale(others[1]) - scale(others[0])))
+    return np.clip(np.nan_to_num(gap / (unit or 1.0), nan=-FAR), -FAR, FAR)
+
+
+def _yes_or_no(holds: Any) -> np.ndarray:
+    return np.where(holds, FAR, -FAR)
 
 
 def _constant(node: ast.expr) -> float | str | None:

@@ -95,7 +95,8 @@ def test_a_fixed_weight_gives_the_people_of_a_narrow_band_of_weights(shipped):
     ],
 )
 def test_an_impossible_request_names_what_forbids_it(shipped, arguments, words, monkeypatch):
-    monkeypatch.setattr("vpop.pcdm.PATIENCE", 2)
+    monkeypatch.setattr("vpop.rare.PATIENCE", 2)
+    monkeypatch.setattr("vpop.rare.SCREENED_PATIENCE", 2)
     with pytest.raises(ValueError, match=words):
         shipped.sample(5, **arguments)
 

@@ -35,6 +35,30 @@ def test_a_request_selects_the_rows_it_describes(text, who):
 @pytest.mark.parametrize(
     "text",
     [
+        "age < 12 or not BMI >= 20",
+        "20 < age < 60",
+        "sex == 'F' and BMI > 30 or age > 69",
+        "not (age > 10 and sex != 'M')",
+        "BMI - 30 > 0",
+        "missing < 1",
+        "not missing < 1",
+    ],
+)
+def test_the_slack_is_positive_in_the_rows_that_qualify_and_negative_elsewhere(text):
+    table = TABLE | {"missing": np.array([0.5, np.nan, 2.0])}
+    where = Where.parse(text, [*table])
+    assert ((where.slack(table, table) > 0) == where.holds(table)).all()
+
+
+def test_slack_counts_standard_deviations():
+    """Of logarithms: 16, 24 and 41 lie 0.388 apart in the root mean square."""
+    where, apart = Where.parse("BMI >= 24", RANGES), np.std(np.log(TABLE["BMI"]))
+    assert where.slack(TABLE, TABLE) == pytest.approx(np.log(TABLE["BMI"] / 24.0) / apart)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "__import__('os').system('true')",
         "age.real > 1",
         "[age for age in (1,)] == 1",

@@ -1,0 +1,74 @@
+"""Rare requests: whom the screen finds are those whom drawing everybody finds."""
+
+import numpy as np
+import pytest
+import torch
+
+from vpop import rare
+from vpop.pcdm import PCDM
+from vpop.rare import CHUNK, Drawing, Search
+from vpop.request import Request
+
+WHERE = "HCT < 0.33 and age >= 20"  # 1 in 50
+CHUNKS = 3
+
+
+@pytest.fixture(scope="module")
+def shipped() -> PCDM:
+    return PCDM.load()
+
+
+@pytest.fixture(autouse=True)
+def small_pilot(monkeypatch):
+    for name, value in {"_PILOT": 16_384, "_FIRST": 2048, "_TAIL": 1024, "_FULL": 256}.items():
+        monkeypatch.setattr(rare, name, value)
+
+
+def ages(model: PCDM, where: str = WHERE, threshold: float = rare.RARE) -> tuple[np.ndarray, Search]:
+    """The ages, which tell people apart, of those found in the first chunks, and how they were found."""
+    search = Search(Drawing(model, Request.make((0.0, 80.0), None, where, None), 20), 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rare, "RARE", threshold)
+        found = [torch.empty(0)]
+        for bodies in search:
+            found.append(bodies.age)
+            if search.chunks >= CHUNKS:
+                break
+    return torch.cat(found).numpy(), search
+
+
+@pytest.fixture(scope="module")
+def everybody(shipped) -> np.ndarray:
+    return ages(shipped, threshold=0.0)[0]
+
+
+@pytest.mark.parametrize("student", [True, False])
+def test_the_people_found_are_those_whom_drawing_everybody_finds(shipped, everybody, student, monkeypatch):
+    if not student:
+        monkeypatch.setattr(shipped, "student", None)
+    found, search = ages(shipped)
+    assert search.screen is not None and search.full < 0.6 * search.people
+    both = np.isin(everybody, found)
+    assert len(everybody) > 80 and both.mean() > 0.98
+    assert np.isin(found[: both.sum()], everybody).all()
+
+
+def test_an_ordinary_request_draws_everybody(shipped):
+    cohort = shipped.sample(200, seed=4, where="BMI >= 30")
+    assert "screened" not in cohort.provenance
+
+
+def test_a_larger_rare_cohort_begins_with_the_smaller_and_says_how_it_was_found(shipped):
+    few, many = (shipped.sample(n, seed=4, where=WHERE) for n in (60, 100))
+    assert torch.equal(many.physiology.M[:60], few.physiology.M)
+    assert "people drawn in full" in many.provenance["screened"]
+    assert len(few) < CHUNK * rare.RARE
+
+
+def test_a_request_that_no_one_meets_is_refused_with_the_nearest(shipped, monkeypatch):
+    monkeypatch.setattr(rare, "SCREENED_PATIENCE", 130)
+    with pytest.raises(
+        ValueError, match=r"by none of .* people drawn: .* The nearest has M_liver \d"
+    ) as error:
+        shipped.sample(5, where="age < 5 and M_liver > 3")
+    assert "\n" not in str(error.value)

@@ -1,0 +1,260 @@
+"""People who meet a rare request: only those who may are drawn in full.
+
+Of 100,000 people some 80 have an eGFR below 30. All are drawn as ever, who they are and their noise; but the
+network's twenty steps are spent on those alone who may qualify. That is told in two turns: by a line in the
+noise, which costs a hundredth of the network (:mod:`vpop.forecast`), then, of those who are left, by the body
+that the student makes of it, if the model has one. Both are learnt from a pilot of other people, for this
+request. Who is drawn in full and qualifies is one whom drawing everybody would have found. Each turn is meant
+to lose one in a thousand of these (:data:`vpop.forecast.LOST`); ``experiments/rare_requests.py`` counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbpk.physiology import Physiology
+from vpop.coordinates import NAMES, Coordinates
+from vpop.demographics import Demographics
+from vpop.forecast import Line, Trust
+from vpop.request import Request, body_table
+from vpop.student import Student
+
+CHUNK = 2048  # people drawn at once; part of what a seed means
+RARE = 0.05  # the share of the first chunk below which a request counts as rare
+PATIENCE = 100  # chunks without one success before a request is given up
+SCREENED_PATIENCE = 1000  # the same, where few of a chunk are drawn in full
+_PILOT, _FEWEST, _MOST_CHUNKS = 65_536, 16_384, 1024  # people of the pilot, and where they are sought
+_FIRST, _TAIL, _FULL = 8192, 4096, 1024  # of them drawn roughly: anyone, the likely; in full
+_FIRST_WEIGHT = 0.05  # of anyone, beside the likely, when the line is learnt
+_LIKELY = 4.0  # times those who qualify: how many are likely
+_SEED = 1_500_450_271  # of the pilot: a prime that no one's seed comes to by chance
+_KEPT = (1 / 128, 1 / 512)  # the shares that the two turns keep at least
+
+Columns = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """People of whom no body is drawn yet.
+
+    Attributes:
+        people: Sex, race and age, with shape :math:`(n)`.
+        given: What each is given, with shape :math:`(n)`.
+        noise: What a body is made of, with shape :math:`(n, d)`.
+    """
+
+    people: Columns
+    given: Columns
+    noise: Tensor
+
+    def __len__(self) -> int:
+        """Returns the number of people."""
+        return len(self.noise)
+
+    def __getitem__(self, which: Tensor | slice) -> Candidates:
+        """Returns those whom a mask or positions choose."""
+        people, given = ({k: v[which] for k, v in columns.items()} for columns in (self.people, self.given))
+        return Candidates(people, given, self.noise[which])
+
+    @classmethod
+    def join(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Returns all of them, in their order."""
+        some = [part for part in parts if len(part)] or [parts[0]]
+        people = {name: torch.cat([part.people[name] for part in some]) for name in some[0].people}
+        given = {name: torch.cat([part.given[name] for part in some]) for name in some[0].given}
+        return cls(people, given, torch.cat([part.noise for part in some]))
+
+
+class Model(Protocol):
+    """What draws bodies: :class:`vpop.pcdm.PCDM`."""
+
+    demographics: Demographics
+    coordinates: Coordinates
+    student: Student | None
+
+    def draw_from(
+        self, people: Columns, given: Mapping[str, Tensor], noise: Tensor, steps: int
+    ) -> Physiology:
+        """Draws one body for each of the people from noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A model that draws people for a request in so many steps."""
+
+    model: Model
+    request: Request
+    steps: int
+
+    @property
+    def rough_steps(self) -> int:
+        """Returns the steps that tell roughly who will qualify: the student's one, or none fewer."""
+        return 1 if self.model.student is not None else self.steps
+
+    def candidates(self, generator: torch.Generator) -> Candidates:
+        """Draws the people of one chunk."""
+        model = self.model
+        people, given = self.request.people(model.demographics, model.coordinates, CHUNK, generator)
+        return Candidates(people, given, torch.randn(len(people["age"]), len(NAMES), generator=generator))
+
+    def bodies(self, some: Candidates, steps: int | None = None) -> Physiology:
+        """Draws their bodies."""
+        return self.model.draw_from(some.people, some.given, some.noise, steps or self.steps)
+
+    def pilot(self) -> Candidates:
+        """Draws people to learn from, the same for every seed; as many as can be found."""
+        generator = torch.Generator().manual_seed(_SEED)
+        parts: list[Candidates] = []
+        while sum(map(len, parts)) < _PILOT and len(parts) < _MOST_CHUNKS:
+            parts.append(self.candidates(generator))
+        return Candidates.join(parts)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Tells who may meet a request.
+
+    Attributes:
+        drawing: The request, and what draws for it.
+        line: Foretells from the noise.
+        cuts: The least forecast of the line and the least slack of a rough body that may qualify.
+        among: The columns of anyone's bodies: their spread is the unit of slack.
+        chunks: How many chunks are looked through at once, so that enough is left to draw.
+    """
+
+    drawing: Drawing
+    line: Line
+    cuts: tuple[float, float]
+    among: Mapping[str, np.ndarray]
+    chunks: int
+
+    @classmethod
+    def fit(cls, drawing: Drawing) -> Screen | None:
+        """Learns from a pilot; None where too few people can be asked to learn from."""
+        pilot, request, rough = drawing.pilot(), drawing.request, drawing.rough_steps
+        if len(pilot) < _FEWEST:
+            return None
+        first = pilot[:_FIRST]
+        among = body_table(drawing.bodies(first, rough))
+        slack = request.slack(among, among)
+        line = Line.fit(first.people, first.noise, _scores(slack), torch.ones_like(slack))
+        likely = line(pilot.people, pilot.noise).argsort(descending=True)
+        likely = likely[: max(_TAIL, int(_LIKELY * float((slack >= 0).double().mean()) * len(pilot)))]
+        tail = pilot[likely[torch.linspace(0, len(likely) - 1, _TAIL).long()]]
+        tail_slack = request.slack(body_table(drawing.bodies(tail, rough)), among)
+        both = Candidates.join([first, tail])
+        weights = torch.ones(len(both), dtype=torch.float64)
+        weights[: len(first)] = _FIRST_WEIGHT
+        line = Line.fit(both.people, both.noise, torch.cat([slack, tail_slack]), weights)
+        least = 0.0
+        if rough < drawing.steps:
+            nearest = tail_slack.abs().argsort()[:_FULL]
+            full = request.slack(body_table(drawing.bodies(tail[nearest])), among)
+            kept = min(1.0, _KEPT[1] * len(pilot) / len(likely))
+            least = Trust.fit(tail_slack[nearest], full).cut(tail_slack, 0.0, kept)
+        forecast = line(pilot.people, pilot.noise)
+        trust = Trust.fit(line(tail.people, tail.noise), tail_slack)
+        enough = trust.cut(forecast, least, _KEPT[0])
+        share = float((forecast >= enough).double().mean())
+        return cls(drawing, line, (enough, least), among, max(1, round(1.0 / share)))
+
+    def first_turn(self, some: Candidates) -> Candidates:
+        """Returns those whom the line lets pass."""
+        return some[self.line(some.people, some.noise) >= self.cuts[0]]
+
+    def second_turn(self, some: Candidates) -> Candidates:
+        """Returns those whose rough body may qualify."""
+        rough = self.drawing.rough_steps
+        if rough == self.drawing.steps or not len(some):
+            return some
+        return some[self.slack(self.drawing.bodies(some, rough)) >= self.cuts[1]]
+
+    def slack(self, bodies: Physiology) -> Tensor:
+        """Returns by how much bodies meet the request, with shape :math:`(n)`."""
+        return self.drawing.request.slack(body_table(bodies), self.among)
+
+
+def _scores(values: Tensor) -> Tensor:
+    """Returns the normal scores of values' ranks."""
+    rank = values.argsort().argsort().double()
+    return torch.special.ndtri((rank + 0.5) / len(values))
+
+
+@dataclass
+class Search:
+    """Finds people who meet a request, chunk after chunk.
+
+    Attributes:
+        drawing: The request, and what draws for it.
+        seed: The same seed finds the same people.
+        chunks: How many chunks have been drawn.
+        people: How many people they held.
+        full: How many of these were drawn in full.
+        found: How many of these qualified.
+        screen: What tells who may qualify, where the request is rare.
+    """
+
+    drawing: Drawing
+    seed: int
+    chunks: int = 0
+    people: int = 0
+    full: int = 0
+    found: int = 0
+    screen: Screen | None = None
+    _nearest: tuple[float, str] = field(default=(-np.inf, ""))
+
+    def __iter__(self) -> Iterator[Physiology]:
+        """Yields those who qualify; gives up when for long no one does.
+
+        Raises:
+            Impossible: If no one is found any more.
+        """
+        last = 0
+        while True:
+            some = self._next()
+            self.full += len(some)
+            bodies = self._qualifying(some) if len(some) else None
+            if self.chunks == 1 and len(some) > 0 and self.found < RARE * len(some):
+                self.screen = Screen.fit(self.drawing)
+            if bodies is not None and len(bodies.BW):
+                last = self.chunks
+                yield bodies
+            elif self.chunks - last >= (PATIENCE if self.screen is None else SCREENED_PATIENCE):
+                raise self.drawing.request.too_rare(self.chunks * CHUNK, self.found, self._nearest[1])
+
+    def _next(self) -> Candidates:
+        """Returns those of the next chunks who are to be drawn in full."""
+        if self.screen is None:
+            return self._chunk()
+        parts = [self.screen.first_turn(self._chunk()) for _ in range(self.screen.chunks)]
+        return self.screen.second_turn(Candidates.join(parts))
+
+    def _chunk(self) -> Candidates:
+        some = self.drawing.candidates(torch.Generator().manual_seed(self.seed * 1_000_003 + self.chunks))
+        self.chunks += 1
+        self.people += len(some)
+        return some
+
+    def _qualifying(self, some: Candidates) -> Physiology:
+        bodies = self.drawing.bodies(some)
+        kept = bodies[torch.from_numpy(self.drawing.request.holds(bodies))]
+        self.found += len(kept.BW)
+        if self.screen is not None and not self.found:
+            slack = self.screen.slack(bodies)
+            best = int(slack.argmax())
+            if float(slack[best]) > self._nearest[0]:
+                self._nearest = (float(slack[best]), self.drawing.request.told(bodies[best : best + 1]))
+        return kept
+
+    def note(self) -> dict[str, str]:
+        """Returns what the provenance says of a search among people not all of whom were drawn in full."""
+        if self.screen is None:
+            return {}
+        return {"screened": f"{self.full} of {self.people} people drawn in full"}
