@@ -25,7 +25,6 @@ from vpop.intervals import ndtr
 
 LOST = 1e-3  # the share of those who qualify that a cut may lose
 _BUMPS = (-1.0, 0.0, 1.0, 2.0, 3.0, 3.7, 4.3)  # ln years
-_CAUTION = 1.5  # times the spread: errors have longer tails than the normal [ours, by the people lost]
 _RIDGE = 1.0  # people's worth of belief that a slope is 0
 
 
@@ -88,15 +87,16 @@ class Trust:
         error = slack - a - b * forecast
         return cls(a, b, error.square().mean().sqrt().clamp(min=1e-6))
 
-    def cut(self, forecast: Tensor, least: float, kept: float) -> float:
+    def cut(self, forecast: Tensor, least: float, kept: float, caution: float = 1.0) -> float:
         """Returns the forecast below which lie at most :data:`LOST` of those with a slack of ``least``.
 
         Arguments:
             forecast: Of people as they are drawn, with shape :math:`(n)`.
             least: The slack that is wanted.
             kept: The share of people that lies above whatever is believed.
+            caution: What the spread is multiplied by, where errors have longer tails than the normal.
         """
         rising = forecast.sort().values
-        qualify = ndtr((self.a + self.b * rising - least) / (_CAUTION * self.sigma))
+        qualify = ndtr((self.a + self.b * rising - least) / (caution * self.sigma))
         below = int((qualify.cumsum(0) <= LOST * qualify.sum()).sum())
         return float(rising[min(below, int((1.0 - kept) * len(rising)))])

@@ -30,11 +30,12 @@ RARE = 0.05  # the share of the first chunk below which a request counts as rare
 PATIENCE = 100  # chunks without one success before a request is given up
 SCREENED_PATIENCE = 1000  # the same, where few of a chunk are drawn in full
 _PILOT, _FEWEST, _MOST_CHUNKS = 65_536, 16_384, 1024  # people of the pilot, and where they are sought
-_FIRST, _TAIL, _FULL = 8192, 4096, 1024  # of them drawn roughly: anyone, the likely; in full
-_FIRST_WEIGHT = 0.05  # of anyone, beside the likely, when the line is learnt
+_FIRST, _TAIL, _FULL = 4096, 4096, 1024  # of them drawn roughly: anyone, the likely; in full
+_ANYONE = 0.05  # what anyone weighs beside the likely, when the line is learnt
 _LIKELY = 4.0  # times those who qualify: how many are likely
+_CAUTION = 1.5  # the student's errors have longer tails than the normal [ours, by the people lost]
 _SEED = 1_500_450_271  # of the pilot: a prime that no one's seed comes to by chance
-_KEPT = (1 / 128, 1 / 512)  # the shares that the two turns keep at least
+_KEPT = (1 / 128, 1 / 32)  # shares kept at least: of everyone by the line, of the likely by the student
 
 Columns = dict[str, Tensor]
 
@@ -138,32 +139,16 @@ class Screen:
     @classmethod
     def fit(cls, drawing: Drawing) -> Screen | None:
         """Learns from a pilot; None where too few people can be asked to learn from."""
-        pilot, request, rough = drawing.pilot(), drawing.request, drawing.rough_steps
+        pilot = drawing.pilot()
         if len(pilot) < _FEWEST:
             return None
-        first = pilot[:_FIRST]
-        among = body_table(drawing.bodies(first, rough))
-        slack = request.slack(among, among)
-        line = Line.fit(first.people, first.noise, _scores(slack), torch.ones_like(slack))
-        likely = line(pilot.people, pilot.noise).argsort(descending=True)
-        likely = likely[: max(_TAIL, int(_LIKELY * float((slack >= 0).double().mean()) * len(pilot)))]
-        tail = pilot[likely[torch.linspace(0, len(likely) - 1, _TAIL).long()]]
-        tail_slack = request.slack(body_table(drawing.bodies(tail, rough)), among)
-        both = Candidates.join([first, tail])
-        weights = torch.ones(len(both), dtype=torch.float64)
-        weights[: len(first)] = _FIRST_WEIGHT
-        line = Line.fit(both.people, both.noise, torch.cat([slack, tail_slack]), weights)
-        least = 0.0
-        if rough < drawing.steps:
-            nearest = tail_slack.abs().argsort()[:_FULL]
-            full = request.slack(body_table(drawing.bodies(tail[nearest])), among)
-            kept = min(1.0, _KEPT[1] * len(pilot) / len(likely))
-            least = Trust.fit(tail_slack[nearest], full).cut(tail_slack, 0.0, kept)
-        forecast = line(pilot.people, pilot.noise)
-        trust = Trust.fit(line(tail.people, tail.noise), tail_slack)
-        enough = trust.cut(forecast, least, _KEPT[0])
-        share = float((forecast >= enough).double().mean())
-        return cls(drawing, line, (enough, least), among, max(1, round(1.0 / share)))
+        among = body_table(drawing.bodies(pilot[:_FIRST], drawing.rough_steps))
+        line, likely, slack = _learnt(drawing, pilot, among)
+        tail, forecast = pilot[likely], line(pilot.people, pilot.noise)
+        least = _least_slack(drawing, tail, slack, among)
+        enough = Trust.fit(forecast[likely], slack).cut(forecast, least, _KEPT[0])
+        passing = CHUNK * float((forecast >= enough).double().mean())
+        return cls(drawing, line, (enough, least), among, max(1, round(_TAIL / passing)))
 
     def first_turn(self, some: Candidates) -> Candidates:
         """Returns those whom the line lets pass."""
@@ -179,6 +164,31 @@ class Screen:
     def slack(self, bodies: Physiology) -> Tensor:
         """Returns by how much bodies meet the request, with shape :math:`(n)`."""
         return self.drawing.request.slack(body_table(bodies), self.among)
+
+
+def _learnt(
+    drawing: Drawing, pilot: Candidates, among: Mapping[str, np.ndarray]
+) -> tuple[Line, Tensor, Tensor]:
+    """Returns the line, who of the pilot is likely to qualify, and by how much they do."""
+    first, everyone = pilot[:_FIRST], torch.ones(_FIRST, dtype=torch.float64)
+    slack = drawing.request.slack(among, among)
+    line = Line.fit(first.people, first.noise, _scores(slack), everyone)
+    falling = line(pilot.people, pilot.noise).argsort(descending=True)
+    reach = max(_TAIL, int(_LIKELY * float((slack >= 0).double().mean()) * len(pilot)))
+    likely = falling[torch.linspace(0, min(reach, len(pilot)) - 1, _TAIL).long()]
+    tail = pilot[likely]
+    rough = drawing.request.slack(body_table(drawing.bodies(tail, drawing.rough_steps)), among)
+    both, weights = Candidates.join([tail, first]), torch.cat([torch.ones_like(rough), _ANYONE * everyone])
+    return Line.fit(both.people, both.noise, torch.cat([rough, slack]), weights), likely, rough
+
+
+def _least_slack(drawing: Drawing, tail: Candidates, rough: Tensor, among: Mapping[str, np.ndarray]) -> float:
+    """Returns the least slack of the rough bodies of those who may qualify, 0 where bodies are not rough."""
+    if drawing.rough_steps == drawing.steps:
+        return 0.0
+    nearest = rough.abs().argsort()[:_FULL]
+    full = drawing.request.slack(body_table(drawing.bodies(tail[nearest])), among)
+    return Trust.fit(rough[nearest], full).cut(rough, 0.0, _KEPT[1], _CAUTION)
 
 
 def _scores(values: Tensor) -> Tensor:
