@@ -82,7 +82,7 @@ def draws(config: Config) -> Iterator[tuple[str, Cohort, float]]:
         yield f"{together}projection at the last step", moved, seconds + more
         if name == "unconstrained":
             plain = model
-    ours = PCDM(training=training, seed=config.seed).fit(cohort, weights)
+    ours = PCDM(width=RawDiffusion.width, training=training, seed=config.seed).fit(cohort, weights)
     yield "constraint coordinates", *timed(lambda: ours.sample(config.n, config.seed))
     for name, how in (("guidance", {"guidance": 1.0}), ("projection at every step", {"projection": "every"})):
         model = copy.copy(plain)

@@ -109,7 +109,8 @@ def scans(parts: tuple[str, ...]) -> pd.DataFrame:
     table = table.dropna(subset=["height_cm", "weight_kg", "dxa_bmc_kg", "wtmec6yr"])
     table = table[np.isin(part_of(table.seqn), parts)]
     columns = {"age_y": "age", "height_cm": "height", "weight_kg": "BW", "dxa_fat_kg": "FAT"}
-    columns |= {"dxa_bmc_kg": "BMC", "wtmec6yr": "weight", "race": "race", "seqn": "seqn"}
+    columns |= {"dxa_lean_kg": "LEAN", "dxa_bmc_kg": "BMC", "wtmec6yr": "weight"}
+    columns |= {"race": "race", "seqn": "seqn"}
     return table.rename(columns=columns)[list(columns.values())].assign(sex=(table.sex == "M").astype(float))
 
 
@@ -155,18 +156,23 @@ def composition(config: Config) -> dict[str, Any]:
         "C2ST, age, sex, height, weight alone": score(drawn, columns[:4]),
         "residuals of adults": {
             "drawn": residuals(drawn),
-            "unseen scans": residuals(real),
-            "training scans": residuals(other),
+            "unseen scans": residuals(real) | noise(real, config.seed),
+            "training scans": residuals(other) | noise(other, config.seed),
+            "training scans, lean as the scanner weighs it": residuals(other, other.LEAN),
         },
     }
 
 
-def residuals(table: pd.DataFrame) -> dict[str, float]:
-    """Returns log-SD and correlations of what ln weight, ln height, age, sex and race leave, 18 to 59 y."""
-    table = table[table.age >= 18]
+def residuals(table: pd.DataFrame, lean: pd.Series | None = None) -> dict[str, float]:
+    """Returns log-SD and correlations of what ln weight, ln height, age, sex and race leave, 18 to 59 y.
+
+    Lean is what fat and bone mineral leave of the weight, unless it is given.
+    """
+    lean = table.BW - table.FAT - table.BMC if lean is None else lean
+    table = table.assign(LEAN=lean)[table.age >= 18]
     X = [np.ones(len(table)), np.log(table.BW), np.log(table.height), table.age, table.sex]
     X += [table.race == race for race in ("Black", "Hispanic", "Other")]
-    Y = {"fat": table.FAT, "lean": table.BW - table.FAT - table.BMC, "bone": table.BMC}
+    Y = {"fat": table.FAT, "lean": table.LEAN, "bone": table.BMC}
     design = np.stack([np.asarray(column, dtype=float) for column in X], 1)
     values = np.log(np.stack(list(Y.values()), 1))
     root = np.sqrt(table.weight.to_numpy())[:, None]
@@ -176,6 +182,16 @@ def residuals(table: pd.DataFrame) -> dict[str, float]:
     R = covariance / np.outer(SD, SD)
     found = {name: round(float(sd), 4) for name, sd in zip(Y, SD, strict=True)}
     return found | {"fat-lean": round(float(R[0, 1]), 3), "lean-bone": round(float(R[1, 2]), 3)}
+
+
+def noise(table: pd.DataFrame, seed: int, resamples: int = 200) -> dict[str, float]:
+    """Returns the bootstrap standard errors of two of the :func:`residuals` of scanned people."""
+    random = np.random.default_rng(seed)
+    again = [residuals(table.iloc[random.integers(0, len(table), len(table))]) for _ in range(resamples)]
+    return {
+        f"error of {name}": round(float(np.std([r[name] for r in again])), 4)
+        for name in ("lean", "lean-bone")
+    }
 
 
 def judged(

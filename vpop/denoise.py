@@ -66,7 +66,7 @@ class Denoiser(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, coordinates: int, width: int = 192, depth: int = 3) -> None:
+    def __init__(self, coordinates: int, width: int = 128, depth: int = 3) -> None:
         super().__init__()
         self.settings = {"coordinates": coordinates, "width": width, "depth": depth}
         frequencies = torch.linspace(0.25, 4.0, 8)

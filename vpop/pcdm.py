@@ -9,6 +9,7 @@ it that whatever it draws obeys physiology, exactly, without a penalty and witho
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pbpk.physiology import RACES, Cohort, Physiology
-from vpop import demographics, growth, marginals, weights
+from vpop import demographics, growth, marginals, transport, weights
 from vpop.calibration import Calibration, Population
 from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
@@ -35,6 +36,7 @@ from vpop.sample import STEPS, noise_levels, solve
 from vpop.standing import Standing, evened
 from vpop.student import LEVEL, Distillation, Student, distil, pairs
 from vpop.training import Examples, Progress, Training, denoising, descend, fresh
+from vpop.transport import Transport
 from vpop.weights import Weights
 
 BLOCK = 512  # people whom the network sees at once, in an order in which neighbours are alike
@@ -59,7 +61,7 @@ class PCDM:
         student: Draws in one step, once taught by :meth:`distil`.
     """
 
-    width: int = 192
+    width: int = 128
     depth: int = 3
     training: Training = field(default_factory=Training)
     seed: int = 0
@@ -103,7 +105,8 @@ class PCDM:
         objective = denoising(network, self._examples(bodies, free, weight), self.training.batch)
         self.network: Denoiser = descend(network, objective, self.training, self.seed, progress)
         self.student = None
-        self.calibration = self._calibrated(Population(free, bodies.sex, bodies.age, weight), STEPS)
+        reference = Population(free, bodies.sex, bodies.age, weight)
+        self.transport, self.calibration = self._corrected(reference, STEPS)
         self.card |= {
             "bodies": len(free),
             "left_out": len(cohort) - len(free),
@@ -137,7 +140,7 @@ class PCDM:
             student = Student(len(NAMES))
         self.student = distil(student, shown, plan, self.seed, progress)
         reference = Population(free, bodies.sex, bodies.age, weight)
-        self.student_calibration = self._calibrated(reference, 1)
+        self.student_transport, self.student_calibration = self._corrected(reference, 1)
         self.card |= {"student": vars(plan)}
         return self
 
@@ -172,23 +175,34 @@ class PCDM:
             )
 
     @torch.no_grad()
-    def _calibrated(self, reference: Population, steps: int) -> Calibration:
+    def _corrected(self, reference: Population, steps: int) -> tuple[Transport, Calibration]:
         """Learns how far a network's own draws are off the reference, from many of them."""
         generator = torch.Generator().manual_seed(self.seed)
-        everyone: list[dict[str, Tensor]] = []
-        drawn: list[Tensor] = []
-        for _ in range(self.training.calibration // CHUNK + 1):
-            people = self.demographics.draw(CHUNK, generator)
-            everyone.append(people)
-            noise = torch.randn(CHUNK, len(NAMES), generator=generator)
-            drawn.append(self._denoised(people, None, noise, steps))
-        sex, age = (torch.cat([some[name] for some in everyone]) for name in ("sex", "age"))
-        return Calibration.fit(Population(torch.cat(drawn), sex, age, torch.ones_like(age)), reference)
+        chunks = range(self.training.calibration // CHUNK + 1)
+        parts = [self.demographics.draw(CHUNK, generator) for _ in chunks]
+        noise = [torch.randn(CHUNK, len(NAMES), generator=generator) for _ in chunks]
+        scores = [self._drawn(who, None, start, steps) for who, start in zip(parts, noise, strict=True)]
+        people = {name: torch.cat([some[name] for some in parts]) for name in parts[0]}
+        own = torch.cat(scores).double()
+        free = self.standing.decode(self.marginals.decode(own), people)
+        drawn = Population(free, people["sex"], people["age"], torch.ones_like(people["age"]))
+        theirs = {"sex": reference.sex, "age": reference.age}
+        known = self.marginals.encode(self.standing.encode(reference.free, theirs))
+        to_people = Transport.fit(
+            dataclasses.replace(drawn, free=own), dataclasses.replace(reference, free=known)
+        )
+        return to_people, Calibration.fit(drawn, reference)
 
     def _denoised(
         self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int
     ) -> Tensor:
-        """Draws the networks' coordinates for people, given those in ``free`` that are not NaN, if any."""
+        """Draws coordinates for people, given those in ``free`` that are not NaN, if any."""
+        to_people = self.student_transport if steps == 1 else self.transport
+        scores = to_people.apply(self._drawn(people, free, noise, steps), people).double()
+        return self.standing.decode(self.marginals.decode(scores), people)
+
+    def _drawn(self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int) -> Tensor:
+        """Draws the scores of a network, or of the student where there is one step."""
         noise = noise.clone()
         scores = known = None
         if free is not None:
@@ -202,7 +216,7 @@ class PCDM:
                 if steps == 1
                 else (solve(self._denoiser(who, given, steps), noise[part], noise_levels(steps)))
             )
-        return self.standing.decode(self.marginals.decode(noise.double()), people)
+        return noise
 
     def _one_step(self, people: Mapping[str, Tensor], noise: Tensor, given: Given) -> Tensor:
         """Returns the student's scores of some people."""
@@ -330,11 +344,13 @@ class PCDM:
             "demographics": self.demographics.share,
             "growth": torch.stack([charts[name].quantiles for name in WHO]),
             "calibration": torch.stack([self.calibration.drawn, self.calibration.people]),
+            "transport": self.transport.maps,
             "youngest": torch.tensor(self.coordinates.youngest, dtype=torch.float64),
         }
         if self.student is not None:
             tensors |= {f"student.{name}": value for name, value in self.student.state_dict().items()}
             student = self.student_calibration
+            tensors["student_transport"] = self.student_transport.maps
             tensors["student_calibration"] = torch.stack([student.drawn, student.people])
         settings = {"width": self.width, "depth": self.depth, "seed": self.seed}
         weights.write(path, Weights(tensors, settings, self.card), ",".join(NAMES))
@@ -357,15 +373,17 @@ class PCDM:
         student = Student(len(NAMES)) if "student_calibration" in tensors else None
         if student is not None:
             shapes |= {f"student.{name}": tuple(value.shape) for name, value in student.state_dict().items()}
-            shapes["student_calibration"] = shapes["calibration"]
+            shapes |= {f"student_{name}": shapes[name] for name in ("transport", "calibration")}
         weights.check_shapes(tensors, shapes, file)
         charts = dict(zip(WHO, map(Growth, tensors.pop("growth")), strict=True))
         model.coordinates = Coordinates(charts, float(tensors.pop("youngest")))
+        model.transport = Transport(tensors.pop("transport"))
         model.calibration = Calibration(*tensors.pop("calibration"))
         model.standing = Standing(tensors.pop("standing"))
         model.marginals = Marginals(tensors.pop("marginals"))
         model.demographics = Demographics(tensors.pop("demographics"))
         if student is not None:
+            model.student_transport = Transport(tensors.pop("student_transport"))
             model.student_calibration = Calibration(*tensors.pop("student_calibration"))
             own = [name for name in tensors if name.startswith("student.")]
             student.load_state_dict({name.removeprefix("student."): tensors.pop(name) for name in own})
@@ -387,5 +405,6 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
     "demographics": (2, len(RACES), len(demographics.EDGES)),
     "growth": (len(WHO), *_CHART),
     "calibration": (2, len(WHO), *_CHART),
+    "transport": (2, len(transport.AGES), 1 + len(NAMES), len(NAMES) - len(WHO)),
     "youngest": (),
 }

@@ -33,7 +33,7 @@ class Training:
         calibration: How many people are drawn to calibrate the draws.
     """
 
-    updates: int = 8_000
+    updates: int = 9_000
     batch: int = 1024
     rate: float = 2e-3
     memory: float = 0.999
@@ -97,7 +97,7 @@ def descend(
         progress: Called with the number of updates done and to do.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=_DECAY)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, plan.rate, total_steps=plan.updates + 1, pct_start=_WARM_UP, cycle_momentum=False
     )

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from pbpk.laws import LAWS
 from vpop.coordinates import NAMES, Coordinates, Impossible, blank
 from vpop.growth import KNOTS, SCORES, Growth
+from vpop.organ_layer import draw
+from vpop.people import People
 
 # A plausible growth, enough to centre the scores; no test depends on its figures.
 AGES = torch.tensor(KNOTS, dtype=torch.float64)
@@ -65,6 +67,21 @@ def test_a_body_that_breaks_a_law_has_no_coordinates():
     bodies = some_bodies(0, n=1)
     broken = bodies.replace(CO=bodies.CO * 5)
     assert not torch.isfinite(COORDINATES.encode(broken)).all()
+
+
+@pytest.mark.parametrize("sex", (0.0, 1.0))
+def test_the_scores_of_muscle_do_not_jump_where_the_law_on_fat_ends(sex):
+    """C21 ends at a BMI of 45; lawful people on both sides have other muscle, but the same scores."""
+    below, above = (
+        draw(
+            People.of(sex=sex, age=45.0, height=165.0, BW=[BMI * 1.65**2] * 300),
+            torch.Generator().manual_seed(1),
+            laws=True,
+        )
+        for BMI in (44.99, 45.01)
+    )
+    scores = [COORDINATES.encode(people)[:, NAMES.index("M_muscle")] for people in (below, above)]
+    assert (scores[0].mean() - scores[1].mean()).abs() < 0.3
 
 
 def test_given_values_come_back_exactly():
