@@ -1,7 +1,7 @@
 r"""Laws as loss, guidance or projection: the published ways to constrain a diffusion model, for comparison.
 
-A diffusion of the raw columns (:mod:`vpop.rows`), with data, scales by age, training and kind of network as in
-:class:`vpop.pcdm.PCDM`, that knows the laws only through
+A diffusion of the raw columns (:mod:`vpop.rows`), with data, scales by age, training and kind of network as
+in :class:`vpop.pcdm.PCDM`, that knows the laws only through
 
 - a soft penalty in the loss, :math:`L + \lambda\,E\,p(\hat x_0)`;
 - guidance: each denoised estimate moves against the gradient of the penalty;

@@ -72,7 +72,7 @@ def test_a_moved_model_draws_the_people_it_was_moved_to(model, truth, few_bodies
             assert found.mean().item() == pytest.approx(real.mean(), rel=near)
             assert found.std().item() == pytest.approx(real.std(), rel=0.15)
     unknown = [m["HCT"].mean().item() for m in (before, after)]
-    assert unknown[1] == pytest.approx(unknown[0], rel=0.01)
+    assert unknown[1] == pytest.approx(unknown[0], rel=0.02)  # the mean of 200 is known to 0.7 %
 
 
 def test_gaps_that_depend_on_what_is_known_bias_nothing(model, truth, few_bodies):
