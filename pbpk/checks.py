@@ -21,7 +21,7 @@ def choose(argument: str, name: str, options: Iterable[str]) -> str:
     """Returns ``name`` if it is one of ``options``.
 
     Raises:
-        ValueError: If it is not; the message offers the nearest option.
+        ValueError: If it is not; the message offers the nearest option, or else any.
 
     >>> choose("organ", "livr", ["liver", "lung"])
     Traceback (most recent call last):
@@ -31,5 +31,5 @@ def choose(argument: str, name: str, options: Iterable[str]) -> str:
     if name in options:
         return name
     close = nearest(name, options)
-    remedy = f" Did you mean {close!r}?" if close else ""
+    remedy = f" Did you mean {close!r}?" if close else " Name one of these."
     raise ValueError(f"{argument} must be one of {', '.join(options)}, but is {name!r}.{remedy}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from pbpk.physiology import RACES
 
 OLDEST = 80.0
+_SEXES = ("F", "M")
 EDGES = torch.cat([torch.arange(24) / 12, torch.arange(2.0, OLDEST + 1.0)]).to(torch.float64)
 
 
@@ -38,8 +39,30 @@ class Demographics:
         share.index_put_(where, weights.double(), accumulate=True)
         return cls(share / share.sum())
 
+    def sexes(self) -> list[str]:
+        """Returns the sexes that the population has, of ``"F"`` and ``"M"``."""
+        return [name for name, one in zip(_SEXES, self.share, strict=True) if float(one.sum()) > 0]
+
+    def refuse_absent(self, sex: str) -> None:
+        """Raises if the population has no one of a sex, ``"F"`` or ``"M"``.
+
+        Raises:
+            ValueError: Naming the sex that it has.
+        """
+        there = self.sexes()
+        if sex not in there:
+            raise ValueError(
+                f"sex must be one that the model has learnt, but it knows {', '.join(there)} alone and {sex} is "
+                "asked for. Fit a model to people of both sexes, or take the shipped one."
+            )
+
     def of_sex(self, sex: float) -> Demographics:
-        """Returns the shares among one sex: 0 female, 1 male."""
+        """Returns the shares among one sex: 0 female, 1 male.
+
+        Raises:
+            ValueError: If the population has no one of it.
+        """
+        self.refuse_absent(_SEXES[int(sex)])
         share = torch.zeros_like(self.share)
         share[int(sex)] = self.share[int(sex)]
         return Demographics(share / share.sum())

@@ -10,6 +10,8 @@ from vpop.own_people import OWN
 from vpop.pcdm import FEWEST, PCDM, STUDENT, Training
 from vpop.reference import is_own_table, load_reference
 
+_PEOPLE = {"F": "women", "M": "men"}
+
 
 def fit_file(
     reference: str | Path,
@@ -51,6 +53,7 @@ def fit_file(
     if student:
         with bar("updates of the student", STUDENT.updates) as progress:
             model.distil(cohort, weights, STUDENT, progress)
+    model.card["sexes"] = model.demographics.sexes()
     return model
 
 
@@ -63,6 +66,8 @@ def told(model: PCDM) -> str:
         text = f"fitted to {origin['people']} people, {card['bodies']} bodies with those drawn like them"
     if card["left_out"]:
         text += f" ({card['left_out']} more left out)"
+    if len(card["sexes"]) == 1:
+        text += f"; all {_PEOPLE[card['sexes'][0]]}: no one else can be drawn"
     gone = [f"{count} {reason}" for reason, count in origin.get("removed", {}).items() if count]
     text += f"; not used: {', '.join(gone)}" if gone else ""
     unused = ", ".join(origin.get("unused", ()))

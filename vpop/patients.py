@@ -200,6 +200,8 @@ def _people(
     patients: Patients, row: Tensor, demographics: Demographics, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Returns sex, age and race of each body; an unknown race is drawn among people of that sex and age."""
+    for sex in patients.sex.unique().tolist():
+        demographics.refuse_absent("M" if sex else "F")
     sex, age, race = (column[row] for column in (patients.sex, patients.age, patients.race))
     drawn = demographics.race(sex, age, generator)
     return {"sex": sex, "race": torch.where(race < 0, drawn, race), "age": age}

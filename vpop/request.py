@@ -146,6 +146,9 @@ class Request:
         self, demographics: Demographics, coordinates: Coordinates, n: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Draws up to n people of the right sex, race and age, and what each of them is given."""
+        for bound in (bound for part in self.before for bound in part.bounds()):
+            if (bound.column, bound.comparison) == ("sex", "=="):
+                demographics.refuse_absent(str(bound.value))
         chosen = demographics.of_sex(self.sex) if self.sex is not None else demographics
         people = chosen.draw(CANDIDATES * n if self.given else n, generator, self.age)
         if self.before:

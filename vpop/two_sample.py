@@ -137,9 +137,14 @@ def auc(
         return float((less[above] * b).sum() / (a.sum() * b.sum()))
 
     random = np.random.default_rng(seed)
-    resampled = [
-        area(first * random.poisson(1.0, len(first)), second * random.poisson(1.0, len(second)))
-        for _ in range(_RESAMPLES)
-    ]
+    resampled = [area(_resampled(first, random), _resampled(second, random)) for _ in range(_RESAMPLES)]
     low, high = np.quantile(resampled, [0.025, 0.975])
     return Interval(area(first, second), float(low), float(high))
+
+
+def _resampled(weights: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns the weights times how often each row is drawn; drawn anew where no row is."""
+    while True:
+        drawn = weights * random.poisson(1.0, len(weights))
+        if drawn.sum() > 0:
+            return drawn

@@ -39,3 +39,10 @@ def test_an_age_without_people_is_refused():
 def test_one_exact_age_is_met():
     people = population().draw(10, torch.Generator(), (33.3, 33.3))
     assert (people["age"] == 33.3).all()
+
+
+def test_a_sex_that_nobody_has_is_refused():
+    men = population().of_sex(1.0)
+    assert men.sexes() == ["M"] and population().sexes() == ["F", "M"]
+    with pytest.raises(ValueError, match="it knows M alone and F is asked for"):
+        men.of_sex(0.0)

@@ -11,6 +11,7 @@ from pbpk.laws import violations
 from pbpk.table import Table
 from vpop import own_people
 from vpop.__main__ import main
+from vpop.fit_files import told
 from vpop.organ_layer import draw_lawful
 from vpop.own_people import HELD, bodies_of
 from vpop.patients import Patients
@@ -112,3 +113,10 @@ def test_the_command_fits_a_table_of_sex_age_height_and_weight(truth, few_bodies
     body = PCDM.load(out).sample(400, age=(20, 70)).physiology
     assert body.height.mean().item() == pytest.approx(truth.height.mean(), rel=0.02)
     assert body.BMI.mean().item() == pytest.approx((truth.BW / truth.height**2 * 1e4).mean(), rel=0.04)
+
+
+def test_a_fit_to_one_sex_says_so():
+    card = {"bodies": 60, "left_out": 0, "reference": {}}
+    one, both = (told(PCDM(card=card | {"sexes": sexes})) for sexes in (["M"], ["F", "M"]))
+    assert one == "fitted to 60 bodies; all men: no one else can be drawn"
+    assert both == "fitted to 60 bodies"

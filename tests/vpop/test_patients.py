@@ -44,6 +44,12 @@ def test_what_is_known_comes_back_exactly_in_lawful_bodies(model):
     assert cohort.physiology.BMI[3:6].sub(24).abs().max() < 1e-12
 
 
+def test_a_model_of_men_completes_no_women(model, monkeypatch):
+    monkeypatch.setattr(model, "demographics", model.demographics.of_sex(1.0))
+    with pytest.raises(ValueError, match="it knows M alone and F is asked for"):
+        complete(model, patients())
+
+
 def test_a_unit_in_brackets_is_read(tmp_path):
     ROWS.rename(columns={"BW": "BW [lb]"}).to_csv(tmp_path / "ward.csv", index=False)
     assert Patients.load(tmp_path / "ward.csv").given["BW"][0].item() == pytest.approx(58 * 0.45359237)

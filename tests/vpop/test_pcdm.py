@@ -101,6 +101,14 @@ def test_an_impossible_request_names_what_forbids_it(shipped, arguments, words, 
         shipped.sample(5, **arguments)
 
 
+@pytest.mark.parametrize("arguments", [{"sex": "F"}, {"where": "sex == 'F' and BMI > 20"}])
+def test_a_model_of_men_refuses_to_draw_women(shipped, arguments, monkeypatch):
+    monkeypatch.setattr(shipped, "demographics", shipped.demographics.of_sex(1.0))
+    with pytest.raises(ValueError, match=r"it knows M alone and F is asked for\. Fit a model") as error:
+        shipped.sample(2, **arguments)
+    assert "\n" not in str(error.value)
+
+
 @pytest.fixture(scope="module")
 def adults(shipped) -> Cohort:
     return shipped.sample(3000, seed=11, age=(20, 60))

@@ -21,6 +21,11 @@ def test_a_tie_counts_half():
     assert auc(np.array([1.0, 2.0]), np.array([1.0, 2.0])).value == 0.5
 
 
+def test_samples_of_one_row_each_have_an_interval_without_a_warning(recwarn):
+    assert auc(np.array([1.0]), np.array([2.0])) == (1.0, 1.0, 1.0)
+    assert not recwarn
+
+
 def test_a_weight_of_two_is_the_row_twice():
     a, b = normal(40, 0)[:, 0], normal(30, 1)[:, 0]
     twice = auc(np.concatenate([a, a[:10]]), b).value
