@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from vpop import limits
 from vpop.coordinates import Coordinates, blank
 
 CANDIDATES = 8  # people drawn for each one kept
@@ -76,12 +77,20 @@ def likely_heights(
     BW: Tensor, people: Mapping[str, Tensor], coordinates: Coordinates
 ) -> tuple[Tensor, Tensor]:
     """Returns heights that each person may have, and how likely each is at this weight, shapes (m, k)."""
-    scores = torch.linspace(-3.0, 3.0, _HEIGHTS, dtype=torch.float64)
+    body = blank(people)
+    height_row, BMI_row = (
+        coordinates.charts[name].row(people["sex"], people["age"]) for name in ("height", "BMI")
+    )
+    height_law, BMI_law = (limits.who(name, body) for name in ("height", "BMI"))
     heights, likely = [], []
-    for score in scores:
-        height = coordinates.charts["height"].value(score.expand_as(BW), people["sex"], people["age"])
-        at_height = coordinates.density("height", height, people)
+    for score in torch.linspace(-3.0, 3.0, _HEIGHTS, dtype=torch.float64):
+        height = height_row.value(score.expand_as(BW))
         BMI = BW / (height / 100.0) ** 2
+        lawful = _inside(height, height_law) & _inside(BMI, BMI_law)
         heights.append(height)
-        likely.append(torch.exp(-0.5 * score**2) * (at_height > 0) * coordinates.density("BMI", BMI, people))
+        likely.append(torch.exp(-0.5 * score**2) * lawful * BMI_row.density(BMI))
     return torch.stack(heights, -1), torch.stack(likely, -1)
+
+
+def _inside(value: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
+    return (value > bounds[0]) & (value < bounds[1])

@@ -52,8 +52,8 @@ class Demographics:
         there = self.sexes()
         if sex not in there:
             raise ValueError(
-                f"sex must be one that the model has learnt, but it knows {', '.join(there)} alone and {sex} is "
-                "asked for. Fit a model to people of both sexes, or take the shipped one."
+                f"sex must be one that the model has learnt, but it knows {', '.join(there)} alone and {sex} "
+                "is asked for. Fit a model to people of both sexes, or take the shipped one."
             )
 
     def of_sex(self, sex: float) -> Demographics:

@@ -58,6 +58,13 @@ class Row:
         low, high = (self.quantiles.gather(1, side[:, None])[:, 0] for side in (lower, lower + 1))
         return torch.exp(torch.lerp(low, high, at - lower))
 
+    def density(self, value: Tensor) -> Tensor:
+        """Returns the density of the logarithm of values, both with shape :math:`(n)`."""
+        step = 1e-3
+        z = self.score(value)
+        slope = (self.score(value * (1 + step)) - z) / step
+        return torch.exp(-0.5 * z**2) / (2 * math.pi) ** 0.5 * slope
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -97,10 +104,7 @@ class Growth:
 
     def density(self, value: Tensor, sex: Tensor, age: Tensor) -> Tensor:
         """Returns the density of the logarithm of values, all with shape :math:`(n)`."""
-        step = 1e-3
-        z = self.score(value, sex, age)
-        slope = (self.score(value * (1 + step), sex, age) - z) / step
-        return torch.exp(-0.5 * z**2) / (2 * math.pi) ** 0.5 * slope
+        return self.row(sex, age).density(value)
 
     def value(self, score: Tensor, sex: Tensor, age: Tensor) -> Tensor:
         """Returns the values that stand at normal scores, all with shape :math:`(n)`."""
