@@ -28,7 +28,7 @@ from vpop.student import Student
 CHUNK = 2048  # people drawn at once; part of what a seed means
 RARE = 0.05  # the share of the first chunk below which a request counts as rare
 PATIENCE = 100  # chunks without one success before a request is given up
-SCREENED_PATIENCE = 1000  # the same, where few of a chunk are drawn in full
+SCREENED_PATIENCE = 500  # the same, where few of a chunk are drawn in full
 _PILOT, _FEWEST, _MOST_CHUNKS = 65_536, 16_384, 1024  # people of the pilot, and where they are sought
 _FIRST, _TAIL, _FULL = 4096, 4096, 1024  # of them drawn roughly: anyone, the likely; in full
 _ANYONE = 0.05  # what anyone weighs beside the likely, when the line is learnt

@@ -105,8 +105,14 @@ class Request:
             parsed = Where.parse(where, columns())
             parsed.refuse_impossible(columns())
             parts = parsed.conjuncts()
-        for part in parts:
-            exact |= {b.column: float(b.value) for b in part.bounds() if _exact(b)}
+        for bound in (bound for part in parts for bound in part.bounds()):
+            if _exact(bound):
+                exact[bound.column] = float(bound.value)
+            elif bound.comparison == "==" and not isinstance(bound.value, str):
+                raise ValueError(
+                    f"where: '==' must fix one of {', '.join((*GIVEN, 'age'))}, but {bound.column} is fixed, "
+                    f"which nobody has exactly. Ask for a range: {_around(bound)}."
+                )
         low, high = _narrow(low, high, [b for part in parts for b in part.bounds()])
         if "age" in exact:
             if not low <= exact["age"] <= high:
@@ -218,6 +224,12 @@ def _settled(exact: dict[str, float]) -> dict[str, float]:
     if height is None and BW is not None:
         return exact | {"height": 100.0 * (BW / BMI) ** 0.5}
     return exact
+
+
+def _around(bound: Bound) -> str:
+    """Returns one per cent around the value of a bound, as a request."""
+    low, high = (float(bound.value) * share for share in (0.99, 1.01))
+    return f"{low:.4g} <= {bound.column} <= {high:.4g}"
 
 
 def _exact(bound: Bound) -> bool:

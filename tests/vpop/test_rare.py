@@ -6,7 +6,7 @@ import torch
 
 from vpop import rare
 from vpop.pcdm import PCDM
-from vpop.rare import CHUNK, Drawing, Search
+from vpop.rare import Drawing, Search
 from vpop.request import Request
 
 WHERE = "HCT < 0.33 and age >= 20"  # 1 in 50
@@ -18,10 +18,12 @@ def shipped() -> PCDM:
     return PCDM.load()
 
 
-@pytest.fixture(autouse=True)
-def small_pilot(monkeypatch):
-    for name, value in {"_PILOT": 16_384, "_FIRST": 2048, "_TAIL": 1024, "_FULL": 256}.items():
-        monkeypatch.setattr(rare, name, value)
+@pytest.fixture(autouse=True, scope="module")
+def small_pilot():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"_PILOT": 16_384, "_FIRST": 1024, "_TAIL": 1024, "_FULL": 256}.items():
+            patch.setattr(rare, name, value)
+        yield
 
 
 def ages(model: PCDM, where: str = WHERE, threshold: float = rare.RARE) -> tuple[np.ndarray, Search]:
@@ -42,15 +44,25 @@ def everybody(shipped) -> np.ndarray:
     return ages(shipped, threshold=0.0)[0]
 
 
-@pytest.mark.parametrize("student", [True, False])
-def test_the_people_found_are_those_whom_drawing_everybody_finds(shipped, everybody, student, monkeypatch):
-    if not student:
-        monkeypatch.setattr(shipped, "student", None)
-    found, search = ages(shipped)
+@pytest.fixture(scope="module")
+def searched(shipped) -> tuple[np.ndarray, Search]:
+    return ages(shipped)
+
+
+def check(everybody: np.ndarray, found: np.ndarray, search: Search) -> None:
     assert search.screen is not None and search.full < 0.6 * search.people
     both = np.isin(everybody, found)
     assert len(everybody) > 80 and both.mean() > 0.98
     assert np.isin(found[: both.sum()], everybody).all()
+
+
+def test_the_people_found_are_those_whom_drawing_everybody_finds(everybody, searched):
+    check(everybody, *searched)
+
+
+def test_without_a_student_they_are_too(shipped, everybody, monkeypatch):
+    monkeypatch.setattr(shipped, "student", None)
+    check(everybody, *ages(shipped))
 
 
 def test_an_ordinary_request_draws_everybody(shipped):
@@ -58,11 +70,10 @@ def test_an_ordinary_request_draws_everybody(shipped):
     assert "screened" not in cohort.provenance
 
 
-def test_a_larger_rare_cohort_begins_with_the_smaller_and_says_how_it_was_found(shipped):
-    few, many = (shipped.sample(n, seed=4, where=WHERE) for n in (60, 100))
-    assert torch.equal(many.physiology.M[:60], few.physiology.M)
-    assert "people drawn in full" in many.provenance["screened"]
-    assert len(few) < CHUNK * rare.RARE
+def test_a_rare_cohort_says_how_it_was_found_and_begins_with_those_found_first(shipped, searched):
+    cohort = shipped.sample(60, seed=4, where=WHERE)
+    assert "people drawn in full" in cohort.provenance["screened"]
+    assert (cohort.physiology.age.numpy() == searched[0][:60]).all()
 
 
 def test_a_request_that_no_one_meets_is_refused_with_the_nearest(shipped, monkeypatch):
