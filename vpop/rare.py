@@ -1,7 +1,7 @@
 """People who meet a rare request: only those who may are drawn in full.
 
 Of 100,000 people some 80 have an eGFR below 30. All are drawn as ever, who they are and their noise; but the
-network's twenty steps are spent on those alone who may qualify. That is told in two turns: by a line in the
+network's twenty steps are spent only on those who may qualify. That is told in two turns: by a line in the
 noise, which costs a hundredth of the network (:mod:`vpop.forecast`), then, of those who are left, by the body
 that the student makes of it, if the model has one. Both are learnt from a pilot of other people, for this
 request. Who is drawn in full and qualifies is one whom drawing everybody would have found. Each turn is meant
@@ -34,7 +34,7 @@ _FIRST, _TAIL, _FULL = 4096, 4096, 1024  # of them drawn roughly: anyone, the li
 _ANYONE = 0.05  # what anyone weighs beside the likely, when the line is learnt
 _LIKELY = 4.0  # times those who qualify: how many are likely
 _CAUTION = 1.5  # the student's errors have longer tails than the normal [ours, by the people lost]
-_SEED = 1_500_450_271  # of the pilot: a prime that no one's seed comes to by chance
+_SEED = 1_500_450_271  # of the pilot; no chunk of a seed below 1,500 has it
 _KEPT = (1 / 128, 1 / 32)  # shares kept at least: of everyone by the line, of the likely by the student
 
 Columns = dict[str, Tensor]
