@@ -58,6 +58,7 @@ from pbpk.transforms import (
     angle,
     as_complex,
     compiles,
+    eigenvalues,
     groups,
     not_below_zero,
     points,
@@ -188,7 +189,7 @@ def prepare(
     first, share = groups(schedule, amounts)
     inputs = tuple((routes.index(schedule.route[dose]), dose) for dose in first)
     kernel = program(resolvent, system) if compiles(compiled, rate, len(system.rate)) else None
-    test_poles, inside = poles(angle(few), lags[0], lags[-1])
+    test_poles, inside = poles(angle(eigenvalues(few)), lags[0], lags[-1])
     outputs = schedule.time[list(schedule.output)].cpu().double().numpy()
     target = np.concatenate([response(schedule, test_poles, doses, outputs) for doses in share], -1)
     best, fewest = None, _OUTLIERS

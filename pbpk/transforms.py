@@ -162,9 +162,13 @@ def groups(schedule: Schedule, amounts: Tensor) -> tuple[list[int], list[np.ndar
     return first, share
 
 
-def angle(system: System) -> float:
-    """Returns the half-angle of the sector about the negative axis that holds the eigenvalues [rad]."""
-    eigenvalues = torch.linalg.eigvals(system.matrix()[..., : system.inner, : system.inner].detach().double())
+def eigenvalues(system: System) -> Tensor:
+    """Returns the eigenvalues of the states that are not sinks [1/h], complex, with shape (B, m)."""
+    return torch.linalg.eigvals(system.matrix()[..., : system.inner, : system.inner].detach().double())
+
+
+def angle(eigenvalues: Tensor) -> float:
+    """Returns the half-angle of the sector about the negative axis that holds eigenvalues (B, m) [rad]."""
     angle = torch.atan2(eigenvalues.imag.abs(), -eigenvalues.real)
     moving = eigenvalues.abs() > 1e-9 * eigenvalues.abs().amax(-1, keepdim=True)
     return min(max(float((angle * moving).max()), 0.1), 1.1)

@@ -57,6 +57,7 @@ _USUAL = (2e-4, 2e-5, 3e-6)  # a tolerance above which the first meshes are wort
 _FASTEST = 4.0  # times the largest rate in the bodies: the fastest exponential
 _SLOWEST = 0.3  # times the slowest eigenvalue of a sample: the slowest one that the fit is for
 _LARGEST = 20_000  # nodes of a mesh
+_LENGTHS = 1000  # distinct lengths of intervals, of doses at irregular times: the tables of one take 0.1 MB
 _SAMPLE = 64  # bodies on which mesh and points are chosen
 _OUTLIERS = 0.5  # the share of them that may be left to the stiff engine, which takes several times as long
 _FEW = 0.02  # the share of them for which nothing better is looked for
@@ -172,16 +173,17 @@ class _Problem:
         labour = _LABOUR * len(amounts) * len(stiff.segments(schedule))
         fast = transforms.compiles(compiled, amounts, labour)
         program = transforms.program(resolvent, linear) if fast else None
-        A = linear.matrix()
+        spectrum = transforms.eigenvalues(linear)
+        rates = linear.matrix().diagonal(dim1=-2, dim2=-1).abs()
         return cls(
             schedule=schedule,
             transforms=transforms.Transforms(resolvent, few.rate.new_empty(0), tuple(inputs), program),
             E=E,
             returning=torch.tensor(returning, dtype=torch.long, device=few.rate.device),
             share=share,
-            angle=transforms.angle(linear),
-            slowest=0.0 if max(kept) >= few.inner else _slowest(A[:, : few.inner, : few.inner]),
-            fastest=float(A.diagonal(dim1=-2, dim2=-1).abs().amax(-1).median()),
+            angle=transforms.angle(spectrum),
+            slowest=0.0 if max(kept) >= few.inner else _SLOWEST * float(spectrum.abs().min()),
+            fastest=float(rates.amax(-1).median()),
             like=few.rate,
             kept=kept,
             tolerance=tolerance,
@@ -202,15 +204,18 @@ class _Problem:
         return bool(((x - exact).abs().amax(1) <= self.tolerance * exact.abs().amax(1)).all())
 
     def collocation(self, mesh: tuple[int, float, float], K: int) -> Collocation | None:
-        """Puts mesh and points together; None if there are too many nodes or too few points."""
+        """Puts mesh and points together; None if the mesh is too large or there are too few points."""
         span = float(self.schedule.time[-1])
         rates = convolution.rates(span, self.slowest, _FASTEST * self.fastest)
         if mesh not in self.layouts:
             self.layouts[mesh] = self._layout(mesh, rates)
+        layout = self.layouts[mesh]
+        if layout is None:
+            return None
         if K not in self.fits:
             self.fits[K] = self._fit(K, rates, span)
-        layout, fit = self.layouts[mesh], self.fits[K]
-        if layout is None or fit is None:
+        fit = self.fits[K]
+        if fit is None:
             return None
         z, asked, weight = fit
         return Collocation(
@@ -241,12 +246,14 @@ class _Problem:
         return z, asked, np.stack([narrow, wide - narrow])
 
     def _layout(self, mesh: tuple[int, float, float], rates: np.ndarray) -> _Layout | None:
-        """Lays out the intervals; None if they have too many nodes."""
+        """Lays out the intervals; None if they have too many nodes, or lengths."""
         count, growth, first = mesh
         pieces = _pieces(stiff.segments(self.schedule), self.schedule.time, growth, first / self.fastest)
         if len(pieces) * (count + 1) > _LARGEST:
             return None
         lengths, which = _distinct([end - begin for begin, end in pieces])
+        if len(lengths) > _LENGTHS:
+            return None
         nodes = convolution.radau(count)
         at = np.append(nodes, convolution.check_point(nodes))
         starts, ends = np.array(pieces).T[..., None]
@@ -282,11 +289,6 @@ class _Problem:
 def _gradient_wanted(system: System, amounts: Tensor) -> bool:
     numbers = (system.rate, system.Vmax, system.Km, system.unbound, amounts)
     return torch.is_grad_enabled() and any(value.requires_grad for value in numbers)
-
-
-def _slowest(A: Tensor) -> float:
-    """Returns less than the slowest eigenvalue of a sample [1/h]."""
-    return _SLOWEST * float(torch.linalg.eigvals(A).abs().min())
 
 
 def _pieces(

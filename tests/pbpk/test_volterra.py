@@ -49,6 +49,13 @@ def test_bodies_with_two_enzymes_are_solved_as_by_the_stiff_engine(people, satur
     assert (estimate >= error(x, tight)).all()
 
 
+def test_too_many_lengths_of_intervals_are_left_to_the_stiff_engine(people, saturable, monkeypatch):
+    made = problem(people(2), saturable, "30 mg po + 5 mg po at 1.3 h + 5 mg po at 7.9 h")
+    assert volterra.prepare(*made, [6], 1e-4) is not None
+    monkeypatch.setattr(volterra, "_LENGTHS", 3)
+    assert volterra.prepare(*made, [6], 1e-4) is None
+
+
 def test_plain_and_compiled_agree(people, saturable):
     pytest.importorskip("numba")
     system, schedule, amounts = problem(people(19), saturable, "30 mg po q8h x2 + 3 mg iv over 2 h at 1 h")
