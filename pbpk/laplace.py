@@ -54,6 +54,7 @@ from pbpk.regimen import Schedule
 from pbpk.resolvent import Resolvent
 from pbpk.topology import System
 from pbpk.transforms import (
+    TINY,
     Transforms,
     angle,
     as_complex,
@@ -200,12 +201,9 @@ def prepare(
         if weight is not None:
             main, check = (part.to(rate).contiguous() for part in torch.tensor(weight).chunk(2, -1))
             transforms = Transforms(resolvent, as_complex(z, rate), inputs, kernel)
-            transform = Transform(transforms, main, check, tolerance)
-            shares = transform.shares(rate, given)
-            off = 2.0 * _SAFETY * shares.amax(-1) / tolerance
-            outliers, excess = float((~(off <= 1.0)).double().mean()), float(off.nan_to_num().max())
+            transform, outliers, excess = _tried(Transform(transforms, main, check, tolerance), rate, given)
             if outliers < fewest:
-                best, fewest = _with_fewer_checks(transform, shares), outliers
+                best, fewest = transform, outliers
             if not outliers:
                 break
         K = _more_points(K, excess)
@@ -214,7 +212,7 @@ def prepare(
 
 def _first_points(tolerance: float) -> int:
     """Returns the number of points to begin with."""
-    wanted = _USUAL[0] + math.log(_USUAL[1] / tolerance) / math.log(_GAIN)
+    wanted = _USUAL[0] + math.log(_USUAL[1] / max(tolerance, TINY)) / math.log(_GAIN)
     return next((K for K in POINTS if wanted <= K), POINTS[-1])
 
 
@@ -225,10 +223,19 @@ def _more_points(K: int, excess: float) -> int | None:
     return next((more for more in left if more >= wanted), left[-1] if left else None)
 
 
-def _with_fewer_checks(transform: Transform, shares: Tensor) -> Transform:
-    """Keeps the checks at the times at which the fits differ most on a sample."""
+def _tried(transform: Transform, rate: Tensor, amounts: Tensor) -> tuple[Transform, float, float]:
+    """Tries a transform on a sample.
+
+    Returns:
+        The transform with checks at the times alone at which the fits differ most; the share of the bodies
+        that it is too poor for; and the largest estimated error, as a multiple of half the tolerance.
+    """
+    shares = transform.shares(rate, amounts)
     worst = shares.amax(0).argsort(descending=True)[:_CHECKS]
-    return replace(transform, check=transform.check[:, worst].contiguous())
+    excess = 2.0 * _SAFETY * shares.amax(-1) / max(transform.tolerance, TINY)
+    outliers = float((~(excess <= 1.0)).double().mean())
+    fewer = replace(transform, check=transform.check[:, worst].contiguous())
+    return fewer, outliers, float(excess.nan_to_num().max())
 
 
 def solve(transform: Transform, system: System, schedule: Schedule, amounts: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,9 @@ from pbpk.system import System
 MANY = 200_000
 """From so many bodies on the compiled kernels are worth loading, or compiling the first time."""
 
+TINY = 1e-100
+"""The smallest tolerance that is divided by."""
+
 _MARGIN = 0.15  # radians between the two sectors
 _PER_DECADE = 12  # test poles on each ray
 _NOTHING = -60.0  # the exponent of what is left of a dose when nothing is: 1e-26
@@ -272,7 +275,9 @@ def weights(
     inverse = 1.0 / (ahead * ahead + z.imag**2)  # 1 / (z - pole) has the parts ahead and -Im z times this
     basis = np.concatenate([ahead * inverse, -z.imag * inverse], -1)
     narrow = _least_squares(basis[inside], target[inside], dtype)
-    residual = float(np.abs(basis[inside] @ narrow - target[inside]).max() / np.abs(target).max() / tolerance)
+    residual = float(
+        np.abs(basis[inside] @ narrow - target[inside]).max() / np.abs(target).max() / max(tolerance, TINY)
+    )
     if not residual <= 1.0:
         return None, residual
     wide = _least_squares(basis, target, dtype)
