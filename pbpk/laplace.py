@@ -114,8 +114,12 @@ class Transform:
             The amounts [mg] in each outlet, with shape (B, T, outlets), and the estimated error as a share
             of the peak, with shape (B).
         """
-        if self.transforms.compiled_for(rate, amounts):
-            return self._compiled(rate, amounts)
+        if self.transforms.program is not None:
+            from pbpk.resolvent_compiled import Profiles
+
+            given = self.transforms, self.weight, self._panels, self.tolerance, rate, amounts
+            together, differing = Profiles.apply(*given)
+            return together.permute(1, 2, 0), _SAFETY * differing
         x, share = zip(*self._blocks(rate, amounts), strict=True)
         profiles = not_below_zero(torch.cat(x, 1).permute(1, 2, 0), self.tolerance)
         return profiles, _SAFETY * torch.cat(share, 1).amax((0, 2))
@@ -130,15 +134,6 @@ class Transform:
             rows = self.transforms(rates, doses).flatten(1, 2).mT
             x = rows @ self.weight
             yield x, (rows @ self.check).detach().abs() / _peak(x)
-
-    def _compiled(self, rate: Tensor, amounts: Tensor) -> tuple[Tensor, Tensor]:
-        from pbpk import resolvent_kernel
-
-        outlets, B = len(self.transforms.resolvent.outlets), len(rate)
-        x = np.empty((outlets, B, self.weight.shape[-1]))  # NumPy asks for large pages, which come faster
-        share, arrays = np.empty(B), self.transforms.arrays(rate, amounts)
-        resolvent_kernel.profiles(*arrays, *self._panels, self.tolerance, x, share)
-        return torch.from_numpy(x).permute(1, 2, 0), _SAFETY * torch.from_numpy(share)
 
     @functools.cached_property
     def _panels(self) -> tuple[np.ndarray, int]:
@@ -172,8 +167,8 @@ def prepare(
         amounts: The doses' amounts [mg], with shape :math:`(B, D)`.
         kept: The states that are wanted.
         tolerance: The error that is allowed, as a share of the peak.
-        compiled: Whether the compiled kernel shall be used where it can (CPU, double precision, numba, no
-            gradient); by default where the batch repays loading it.
+        compiled: Whether the compiled kernel shall be used where it can (CPU, double precision, numba); by
+            default where the batch repays loading it.
 
     Returns:
         The transform, or None if none meets the tolerance: use the matrix exponential.

@@ -171,7 +171,7 @@ def _enter(P, S, x, y):
 
 @_part
 def _eliminate(P, S):
-    """Eliminates the core, and the right sides with it; inverse pivots are left on its diagonal."""
+    """Eliminates the core, and the right sides with it: M then holds both factors, with inverse pivots."""
     m, M, b = P.core, S.M, S.b
     for k in range(m):
         at = 2 * (k * m + k)
@@ -183,6 +183,8 @@ def _eliminate(P, S):
             at = 2 * (i * m + k)
             p, q = load_wide(M, at), load_wide(M, at + 1)
             p, q = p * c - q * d, p * d + q * c
+            store_wide(M, at, p)
+            store_wide(M, at + 1, q)
             for f in range(P.right_of[k], P.right_of[k + 1]):
                 j = P.right[f]
                 at = 2 * (k * m + j)
@@ -194,11 +196,11 @@ def _eliminate(P, S):
 
 
 @_part
-def _substitute(P, S):
-    """Substitutes back for the states that an outlet needs."""
+def _substitute(P, S, first):
+    """Substitutes back for the states of the core from a first one on."""
     m, M, b = P.core, S.M, S.b
     for inlet in range(len(P.inlets)):
-        for k in range(m - 1, P.first - 1, -1):
+        for k in range(m - 1, first - 1, -1):
             here = 2 * (inlet * m + k)
             p, q = load_wide(b, here), load_wide(b, here + 1)
             for f in range(P.right_of[k], P.right_of[k + 1]):
@@ -243,7 +245,7 @@ def _transform(P, S, z, groups):
         _core(P, S, x, y)
         _enter(P, S, x, y)
         _eliminate(P, S)
-        _substitute(P, S)
+        _substitute(P, S, P.first)
         for outlet in range(len(P.outlets)):
             for g in range(G):
                 p, q = _outlet(P, S, groups[g, 0], P.outlets[outlet, 0], P.outlets[outlet, 1], x, y)

@@ -40,6 +40,8 @@ class Program(NamedTuple):
     fed: Ints  # (., 2) slot, and the state of the core that feeds a leaf
     fed_of: Ints  # (leaves + 1)
     outlets: Ints  # (., 2) kind and position
+    passing: Ints  # (., 3) of each inlet's entries: slot, row, and column; core first, leaves, the source
+    passing_of: Ints  # (inlets + 1)
 
 
 def program(resolvent: Resolvent, source: Ints, target: Ints, driver: Ints) -> Program | None:
@@ -63,6 +65,9 @@ def program(resolvent: Resolvent, source: Ints, target: Ints, driver: Ints) -> P
     entries, pairs = _core_entries(slot, core, below, right, feeds, fed)
     inlets, entering = _inlets(resolvent, place)
     outlets = [place[k] for k in resolvent.outlets]
+    passing = [
+        _passing(slot, {**core, **{k: len(core) + n for k, n in leaves.items()}}, k) for k in resolvent.inlets
+    ]
     needed = [state for kind, at in outlets for state in ([at] if kind == CORE else [j for _, j in fed[at]])]
     return Program(
         slots=len(slot),
@@ -84,6 +89,8 @@ def program(resolvent: Resolvent, source: Ints, target: Ints, driver: Ints) -> P
         fed=_table([feed for of_leaf in fed for feed in of_leaf], 2),
         fed_of=_ends(fed),
         outlets=_table(outlets, 2),
+        passing=_table([entry for of_inlet in passing for entry in of_inlet], 3),
+        passing_of=_ends(passing),
     )
 
 
@@ -123,6 +130,12 @@ def _inlets(resolvent: Resolvent, place: dict[int, tuple[int, int]]) -> tuple[li
             entering += [(s, *place[i]) for (i, j), s in slot.items() if j == k and i in place]
         inlets.append((slot[k, k] if k in resolvent.sources else -1, len(entering)))
     return inlets, entering
+
+
+def _passing(slot: dict[Entry, int], row: dict[int, int], inlet: int) -> list[tuple[int, int, int]]:
+    """Lists the entries that an inlet's amount may pass: slot, row, and column."""
+    row = row if inlet in row else {**row, inlet: len(row)}
+    return [(s, row[i], row[j]) for (i, j), s in slot.items() if i in row and j in row]
 
 
 def _touched(

@@ -49,7 +49,8 @@ class Transforms:
 
     def __call__(self, rate: Tensor, amounts: Tensor) -> Tensor:
         """Returns Re F and Im F, with shape (outlets, groups, 2K, B), for rates (B, N) and doses (B, D)."""
-        if not self.compiled_for(rate, amounts):
+        gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
+        if self.program is None or gradient:
             return self._plain(rate, amounts.mT)
         from pbpk import resolvent_kernel
 
@@ -57,11 +58,6 @@ class Transforms:
         rows = rate.new_empty(shape)
         resolvent_kernel.columns(*self.arrays(rate, amounts), rows.flatten(0, 2).numpy())
         return rows
-
-    def compiled_for(self, rate: Tensor, amounts: Tensor) -> bool:
-        """Tells whether the compiled kernel serves: it has a program, and no gradient is wanted."""
-        gradient = torch.is_grad_enabled() and (rate.requires_grad or amounts.requires_grad)
-        return self.program is not None and not gradient
 
     def arrays(self, rate: Tensor, amounts: Tensor) -> tuple[Any, ...]:
         """Returns what the compiled kernel is called with."""
