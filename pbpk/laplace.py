@@ -72,7 +72,7 @@ from pbpk.transforms import (
 POINTS = (12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 36, 40, 48)
 """The numbers K of points that may be tried."""
 
-_USUAL = 16, 1e-6  # points to begin with, and the tolerance for which
+_USUAL = 18, 1e-6  # points to begin with, and the tolerance for which
 _GAIN = 2.2  # by which one more point divides the error [ours], over ratios of lags from 100 to 2000
 
 _LONGEST = (

@@ -156,7 +156,7 @@ def _kept(system: System, keep: Sequence[str]) -> tuple[str, ...]:
 def _bodies(cohort: Cohort | Physiology) -> tuple[Physiology, np.ndarray]:
     if isinstance(cohort, Cohort):
         return cohort.physiology, cohort.id
-    names = np.array(list(map(str, range(1, cohort.shape.numel() + 1))), dtype=object)
+    names = np.array([f"{number}" for number in range(1, cohort.shape.numel() + 1)], dtype=object)
     return cohort, names.reshape(tuple(cohort.shape))
 
 

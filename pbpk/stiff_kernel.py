@@ -356,6 +356,36 @@ def _first_step(P, a, E, feed, x, scale, end, lane):
     return min(0.01 * (size + scale) / (speed + scale), end)
 
 
+@_part
+def _judge(x, U, Y, kept, rtol, new, inside, one):
+    """Finds the new states, their errors, and how the kept ones bend between the step's ends."""
+    n = len(x)
+    error, mark, scale = splat(0.0), splat(0.0), load(one, 1)
+    for k in range(n):
+        last, old = load(U, 5 * n + k), load(x, k)
+        value = load(Y, k) + last
+        store(new, k, value)
+        share = magnitude(last) / (scale + rtol * largest(magnitude(old), magnitude(value)))
+        error = largest(share, error)
+        mark += share
+    store(one, 2, error)
+    store(one, 3, mark)
+    for s in range(len(kept)):
+        k = kept[s]
+        U0, U1, U2 = load(U, k), load(U, n + k), load(U, 2 * n + k)
+        U3, U4 = load(U, 3 * n + k), load(U, 4 * n + k)
+        store(inside, 2 * s, D2[0] * U0 + D2[1] * U1 + D2[2] * U2 + D2[3] * U3 + D2[4] * U4)
+        store(inside, 2 * s + 1, D3[0] * U0 + D3[1] * U1 + D3[2] * U2 + D3[3] * U3 + D3[4] * U4)
+
+
+@_part
+def _interpolate(s, x, new, inside, kept, lane, out):
+    """Fills the kept states at the share s of a step."""
+    for m in range(len(kept)):
+        bend = inside[2 * m, lane] + s * inside[2 * m + 1, lane]
+        out[m] = (1.0 - s) * x[kept[m], lane] + s * (new[kept[m], lane] + (1.0 - s) * bend)
+
+
 @njit(cache=True, nogil=True)
 def integrate(P, plan, bodies, rtol, max_steps, out, status, local, tape):
     """Solves all bodies: fills ``out`` (B, T, s), ``status`` (B), the local errors' sums (B, s), the tape."""
@@ -407,27 +437,7 @@ def integrate(P, plan, bodies, rtol, max_steps, out, status, local, tape):
                     one[0, lane] = _first_step(P, a, E, feed, x, one[1, lane], end, lane)
                 one[0, lane] = min(one[0, lane], end - t[lane])
         _stages(P, a, E, feed, x, 1.0 / load(one, 0), W, Y, 0, U)
-        error, mark, scale = splat(0.0), splat(0.0), load(one, 1)
-        for k in range(n):
-            last, old = load(U, 5 * n + k), load(x, k)
-            value = load(Y, k) + last
-            store(new, k, value)
-            share = magnitude(last) / (scale + rtol * largest(magnitude(old), magnitude(value)))
-            error = largest(share, error)
-            mark += share
-        store(one, 2, error)
-        store(one, 3, mark)
-        for s in range(len(plan.kept)):
-            k = plan.kept[s]
-            U0, U1, U2, U3, U4 = (
-                load(U, k),
-                load(U, n + k),
-                load(U, 2 * n + k),
-                load(U, 3 * n + k),
-                load(U, 4 * n + k),
-            )
-            store(inside, 2 * s, D2[0] * U0 + D2[1] * U1 + D2[2] * U2 + D2[3] * U3 + D2[4] * U4)
-            store(inside, 2 * s + 1, D3[0] * U0 + D3[1] * U1 + D3[2] * U2 + D3[3] * U3 + D3[4] * U4)
+        _judge(x, U, Y, plan.kept, rtol, new, inside, one)
         for lane in range(WIDTH):
             b = body[lane]
             if b < 0:
@@ -448,10 +458,7 @@ def integrate(P, plan, bodies, rtol, max_steps, out, status, local, tape):
                     and plan.output_time[due[lane]] <= t[lane]
                 ):
                     s = (plan.output_time[due[lane]] - start) / h
-                    for m in range(len(plan.kept)):
-                        bend = inside[2 * m, lane] + s * inside[2 * m + 1, lane]
-                        old, value = x[plan.kept[m], lane], new[plan.kept[m], lane]
-                        out[b, due[lane], m] = (1.0 - s) * old + s * (value + (1.0 - s) * bend)
+                    _interpolate(s, x, new, inside, plan.kept, lane, out[b, due[lane]])
                     due[lane] += 1
                 if capacity > 0:
                     if kept_steps == capacity:
@@ -571,6 +578,32 @@ def _pull_stages(P, a, E, x, inverse_h, W, Y, U, U_bar, mu, back, x_bar, a_bar, 
     _pull_slope(P, E, x, slope_bar, E_bar, x_bar)
 
 
+@_part
+def _pull_output(s, bar, kept, lane, x_bar, new_bar, e_bar, g_bar):
+    """Passes an output at the share s of a step back to the states at its ends and their bends."""
+    for o in range(len(kept)):
+        k = kept[o]
+        x_bar[k, lane] += (1.0 - s) * bar[o]
+        new_bar[k, lane] += s * bar[o]
+        e_bar[k, lane] += s * (1.0 - s) * bar[o]
+        g_bar[k, lane] += s * s * (1.0 - s) * bar[o]
+
+
+@_part
+def _write_gradient(P, a_bar, E_bar, adjoint, lane, b, gradient):
+    """Writes what has come together for a body."""
+    for transition in range(len(P.into)):
+        into, out = P.into[transition], P.out[transition]
+        gradient.rate[b, transition] = a_bar[into, lane] - a_bar[out, lane]
+    count = len(P.source)
+    for e in range(count):
+        gradient.Vmax[b, e] = E_bar[e, lane]
+        gradient.Km[b, e] = E_bar[count + e, lane]
+        gradient.unbound[b, e] = E_bar[2 * count + e, lane]
+    for k in range(len(adjoint)):
+        gradient.initial[b, k] = adjoint[k, lane]
+
+
 @njit(cache=True, nogil=True)
 def pull(P, plan, bodies, tape, status, out_bar, gradient):
     """Passes the gradient of the outputs back to the bodies' numbers; bodies that failed get zero."""
@@ -628,12 +661,7 @@ def pull(P, plan, bodies, tape, status, out_bar, gradient):
                 and plan.output_time[due[lane]] > tape.t[b, m]
             ):
                 s = (plan.output_time[due[lane]] - tape.t[b, m]) / h[0, lane]
-                for o in range(len(plan.kept)):
-                    k, bar = plan.kept[o], out_bar[b, due[lane], o]
-                    x_bar[k, lane] += (1.0 - s) * bar
-                    adjoint[k, lane] += s * bar
-                    e_bar[k, lane] += s * (1.0 - s) * bar
-                    g_bar[k, lane] += s * s * (1.0 - s) * bar
+                _pull_output(s, out_bar[b, due[lane]], plan.kept, lane, x_bar, adjoint, e_bar, g_bar)
                 due[lane] -= 1
         inverse_h = 1.0 / load(h, 0)
         _stages(P, a, E, feed, x, inverse_h, W, Y, n, U)
@@ -658,15 +686,7 @@ def pull(P, plan, bodies, tape, status, out_bar, gradient):
                 _fill(feed_bar, lane, 0.0)
             step[lane] -= 1
             if m == 0:
-                for transition in range(len(P.into)):
-                    into, out = P.into[transition], P.out[transition]
-                    gradient.rate[b, transition] = a_bar[into, lane] - a_bar[out, lane]
-                for e in range(count):
-                    gradient.Vmax[b, e] = E_bar[e, lane]
-                    gradient.Km[b, e] = E_bar[count + e, lane]
-                    gradient.unbound[b, e] = E_bar[2 * count + e, lane]
-                for k in range(n):
-                    gradient.initial[b, k] = adjoint[k, lane]
+                _write_gradient(P, a_bar, E_bar, adjoint, lane, b, gradient)
                 _pull_start(plan, gradient, out_bar, b, due[lane])
                 body[lane] = -1
                 active -= 1

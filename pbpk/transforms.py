@@ -236,7 +236,8 @@ def _geometric(
     below = _where_it_counts(np.expm1, pole * interval, -1.0)
     below = np.where(below == 0.0, 1.0, below)
     total = _where_it_counts(np.expm1, pole * interval * number, -1.0)
-    left = np.where((number == 1) | still, number, total / below)[:, which]
+    left = np.where((number == 1) | still, number, total / below)
+    left = left[:, which] if len(number) > 1 else left
     if not infused:
         return _where_it_counts(np.exp, pole * since, 0.0) * left
     alone = count * since + 0.5 * interval * count * (count - 1)
