@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vpop import compiled
 from vpop.coordinates import NAMES, WHO
 from vpop.growth import Growth, between_knots
 
@@ -78,7 +79,7 @@ def _moved(free: Tensor, people: Mapping[str, Tensor], source: Tensor, target: T
     both = torch.cat([*source, *target], -1)
     rows = between_knots(both, people["sex"], people["age"]).chunk(2 * len(_COLUMNS), -1)
     for at, column in enumerate(_COLUMNS):
-        moved[:, column] = transfer(free[:, column], rows[at].contiguous(), rows[len(_COLUMNS) + at])
+        moved[:, column] = transfer(free[:, column], rows[at], rows[len(_COLUMNS) + at])
     return moved
 
 
@@ -87,7 +88,11 @@ def transfer(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
 
     Beyond the outermost quantiles the slope is 1: the tails keep the shape that the network gave them.
     """
-    upper = torch.searchsorted(source, x[:, None].contiguous()).clamp(1, source.shape[1] - 1)
+    if compiled.here(x, source, target):
+        from vpop import knots_kernel
+
+        return compiled.fill(knots_kernel.transfer, x, source, target, into=torch.empty_like(x))
+    upper = torch.searchsorted(source.contiguous(), x[:, None].contiguous()).clamp(1, source.shape[1] - 1)
     (s0, s1), (t0, t1) = (
         (table.gather(1, upper - 1)[:, 0], table.gather(1, upper)[:, 0]) for table in (source, target)
     )

@@ -106,7 +106,8 @@ class Coordinates:
             Impossible: If the bounds cannot meet a body's weight or cardiac output.
         """
         given = given or {}
-        part = dict(zip(NAMES, free.movedim(-1, 0).contiguous(), strict=True))
+        each = free.movedim(-1, 0).contiguous()
+        free, part = each.movedim(0, -1), dict(zip(NAMES, each, strict=True))
         body = blank(people)
         charts = self._rows(body)
         for name in WHO:

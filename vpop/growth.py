@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vpop import compiled
 from vpop.intervals import ndtr
 from vpop.marginals import weighted_quantiles
 
@@ -46,6 +47,17 @@ class Row:
 
     def score(self, value: Tensor) -> Tensor:
         """Returns the normal score of values, both with shape :math:`(n)`."""
+        if compiled.here(self.quantiles, value):
+            from vpop import knots_kernel
+
+            return compiled.fill(
+                knots_kernel.score,
+                self.quantiles,
+                value,
+                float(SCORES[0]),
+                _STEP,
+                into=torch.empty_like(value),
+            )
         row, at = self.quantiles, torch.log(value)[:, None]
         upper = torch.searchsorted(row.contiguous(), at).clamp(1, len(SCORES) - 1)
         low, high = row.gather(1, upper - 1), row.gather(1, upper)
@@ -53,6 +65,17 @@ class Row:
 
     def value(self, score: Tensor) -> Tensor:
         """Returns the values that stand at normal scores, both with shape :math:`(n)`."""
+        if compiled.here(self.quantiles, score):
+            from vpop import knots_kernel
+
+            return compiled.fill(
+                knots_kernel.value,
+                self.quantiles,
+                score,
+                float(SCORES[0]),
+                _STEP,
+                into=torch.empty_like(score),
+            )
         at = (score - SCORES[0]) / _STEP
         lower = at.long().clamp(0, len(SCORES) - 2)
         low, high = (self.quantiles.gather(1, side[:, None])[:, 0] for side in (lower, lower + 1))
@@ -134,6 +157,11 @@ def between_knots(table: Tensor, sex: Tensor, age: Tensor) -> Tensor:
     """
     knots = stretch(torch.tensor(KNOTS, dtype=age.dtype))
     at = stretch(age).clamp(knots[0], knots[-1])
+    if compiled.here(table, sex, age):
+        from vpop import knots_kernel
+
+        rows = table.new_empty(len(age), table.shape[-1])
+        return compiled.fill(knots_kernel.between, table.contiguous(), knots, sex, at, into=rows)
     upper = torch.searchsorted(knots, at.contiguous()).clamp(1, len(knots) - 1)
     share = (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
     row = sex.round().long()

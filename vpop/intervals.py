@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.special import ndtri
 
+from vpop import compiled
+
 # A law may be checked in other arithmetic than a body was made in: keep this far inside its bounds.
 MARGIN = 1e-7
 
@@ -118,6 +120,11 @@ def decode(free: Tensor, interval: Interval) -> Tensor:
     Returns:
         The values, with shape :math:`(*)`.
     """
+    if free.dim() == 1 and compiled.here(free, *interval):
+        from vpop import intervals_kernel
+
+        fields = (field.contiguous() for field in (free, *interval))
+        return compiled.fill(intervals_kernel.decode, *fields, into=torch.empty_like(free))
     return _decode(free, interval.inside())
 
 
@@ -139,6 +146,12 @@ def split(free: Tensor, total: Tensor, parts: Interval) -> Tensor:
     Returns:
         The parts, with shape :math:`(*, k)`.
     """
+    if free.dim() == 2 and compiled.here(free, total, *parts):
+        from vpop import intervals_kernel
+
+        first = (field.T.contiguous() for field in (free, *parts))
+        divided = free.new_empty(parts.lower.shape[::-1])
+        return compiled.fill(intervals_kernel.split, total, *first, into=divided).T
     each, later = _one_by_one(parts.inside())
     left, values = total, []
     for x, part, (low, high) in zip(free.movedim(-1, 0).contiguous(), each, later, strict=False):

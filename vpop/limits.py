@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pbpk.laws import LAWS, REFERENCE_ORGANS, mass_band, reference_masses
-from pbpk.organs import ORGANS, index
+from pbpk.organs import ORGANS, indices
 from pbpk.physiology import Physiology
 from vpop.intervals import Interval
 
@@ -26,7 +26,7 @@ FLOW_ORDER = ["brain", "heart", "kidney", "liver", "gonads", "bone", "skin", "re
 
 
 class Room(NamedTuple):
-    """A typical value and the bounds, not laws, that keep a part positive and finite, as shares."""
+    """A typical value and the bounds, not laws, that keep a part positive and finite: shares of a whole."""
 
     typical: float
     lower: float
@@ -34,6 +34,7 @@ class Room(NamedTuple):
     spread: float = 0.25
 
 
+_FAR = Room(1.0, 0.01, 100.0)  # of a reference mass, or of the body surface: far outside the laws
 # Shares of body weight. Typical values only centre a score: ICRP 89 (2002), table 2.8, adult man.
 _MASS_ROOM: Mapping[str, Room] = {
     "gonads": Room(4e-4, 1e-6, 0.01, 0.5),
@@ -112,18 +113,21 @@ def masses(people: Physiology) -> Interval:
     Arguments:
         people: Sex, age, height, BW and CO are read.
     """
-    parts = {organ: _room(room, people.BW) for organ, room in _MASS_ROOM.items()}
     reference = reference_masses(people.sex, people.age, people.height)
-    for organ, typical in zip(REFERENCE_ORGANS, reference.unbind(-1), strict=True):
-        parts[organ] = Interval.around(typical, (0.01 * typical, 100.0 * typical))
-    parts["muscle"] = parts["muscle"]._replace(centre=torch.log(_typical_muscle(people)))
-    parts["skin"] = Interval.around(people.BSA, (0.01 * people.BSA, 100.0 * people.BSA))
-    lower, upper = mass_band(people)
-    parts = {o: parts[o].within(lower[..., index(o)], upper[..., index(o)]) for o in MASS_ORDER}
-    for organ, flow, perfusion in (("liver", "C13", "C17"), ("kidney", "C14", "C16")):
-        cut = _perfusable(_times(band(flow, people), people.CO), band(perfusion, people))
-        parts[organ] = parts[organ].within(*cut)
-    return _stack(parts, MASS_ORDER)
+    wholes = dict.fromkeys(_MASS_ROOM, people.BW) | {"skin": people.BSA}
+    wholes |= dict(zip(REFERENCE_ORGANS, reference.unbind(-1), strict=True))
+    cuts = {
+        organ: _perfusable(_times(band(flow, people), people.CO), band(perfusion, people))
+        for organ, flow, perfusion in (("liver", "C13", "C17"), ("kidney", "C14", "C16"))
+    }
+    by_law = (
+        bound.movedim(-1, 0)[indices(MASS_ORDER)].movedim(0, -1) for bound in mass_band(people, reference)
+    )
+    whole = torch.stack([wholes[organ] for organ in MASS_ORDER]).movedim(0, -1)
+    rooms = [_MASS_ROOM.get(organ, _FAR) for organ in MASS_ORDER]
+    parts = _inside_rooms(rooms, whole)
+    parts.centre[..., MASS_ORDER.index("muscle")] = torch.log(_typical_muscle(people))
+    return _cut(parts.within(*by_law), MASS_ORDER, cuts)
 
 
 def _typical_muscle(people: Physiology) -> Tensor:
@@ -145,7 +149,6 @@ def flows(people: Physiology) -> Interval:
         people: Sex, age, height, BW, HCT, CO and the organ masses are read.
     """
     CO = people.CO
-    parts = {organ: _room(room, CO) for organ, room in _FLOW_ROOM.items()}
     scale = {organ: _PER_KG * people.mass(organ) for organ in ("brain", "heart", "kidney", "liver")}
     kidney = (_times(band("C14", people), CO), _times(band("C16", people), scale["kidney"]))
     liver = (_times(band("C13", people), CO), _times(band("C17", people), scale["liver"]))
@@ -155,8 +158,9 @@ def flows(people: Physiology) -> Interval:
         "kidney": meet(*kidney, _filterable(people)),
         "liver": meet(*liver),
     }
-    parts |= {organ: parts[organ].within(*cut) for organ, cut in cuts.items()}
-    return _stack(parts, FLOW_ORDER)
+    rooms = [_FLOW_ROOM[organ] for organ in FLOW_ORDER]
+    whole = CO.expand(len(rooms), *CO.shape).movedim(0, -1)
+    return _cut(_inside_rooms(rooms, whole), FLOW_ORDER, cuts)
 
 
 def _filterable(people: Physiology) -> tuple[Tensor, Tensor]:
@@ -196,12 +200,20 @@ def mineral(people: Physiology) -> Interval:
     return Interval.around(0.25 * bone, (0.01 * bone, 0.95 * bone))
 
 
-def _room(room: Room, whole: Tensor) -> Interval:
-    return Interval.around(room.typical * whole, (room.lower * whole, room.upper * whole), room.spread)
+def _inside_rooms(rooms: list[Room], whole: Tensor) -> Interval:
+    """Returns the interval of each part of a whole of shape (*, k)."""
+    typical, lower, upper, spread = whole.new_tensor(rooms).T
+    return Interval.around(typical * whole, (lower * whole, upper * whole), spread)
 
 
-def _stack(parts: Mapping[str, Interval], order: list[str]) -> Interval:
-    return Interval(*(torch.stack(field, dim=-1) for field in zip(*(parts[o] for o in order), strict=True)))
+def _cut(parts: Interval, order: list[str], cuts: Mapping[str, tuple[Tensor, Tensor]]) -> Interval:
+    """Returns the intervals, some of them cut to tighter bounds."""
+    lower, upper = parts.lower.clone(), parts.upper.clone()
+    for organ, (low, high) in cuts.items():
+        at = order.index(organ)
+        lower[..., at] = torch.maximum(lower[..., at], low)
+        upper[..., at] = torch.minimum(upper[..., at], high)
+    return parts._replace(lower=lower, upper=upper)
 
 
 def in_organ_order(values: Tensor, order: list[str]) -> Tensor:

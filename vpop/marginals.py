@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.special import ndtri
 
+from vpop import compiled
+
 KNOTS = 200
 _TAIL = 2e-3  # the outermost knots lie at this probability and its complement
 
@@ -111,6 +113,12 @@ class Marginals:
         k = self.knots.shape[1]
         end = float(self._scores(k)[-1])
         step, tail = 2.0 * end / (k - 1), _tail(k)
+        if compiled.here(scores, self.knots):
+            from vpop import knots_kernel
+
+            return compiled.fill(
+                knots_kernel.columns, scores, self.knots, end, tail, into=torch.empty_like(scores)
+            )
         x = scores.T.contiguous()
         inside = x.clamp(-end, end)
         at = (inside + end) / step  # the knots' scores are even: no search

@@ -9,16 +9,20 @@ and taken for a person by a straight line between the two nearest ages. [ours]: 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pbpk.physiology import RACES
+from vpop import compiled
 from vpop.denoise import YOUNGEST, Denoiser
 from vpop.sample import noise_levels
+
+Network = TypeVar("Network", bound=nn.Module)
 
 KNOTS = 96
 _OLDEST = 100.0
@@ -78,12 +82,25 @@ class Modulation:
         if bool(((sex != 0) & (sex != 1)).any()):
             return None
         low = at.long().clamp(max=KNOTS - 2)
-        return _group(people) * KNOTS + low, (at - low)[:, None].float()
+        return _group(people) * KNOTS + low, (at - low).float()
 
     def __call__(self, sigma: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
         """Returns the modulation of people at one of the noise levels, with shape (n, features)."""
-        table, (low, share) = self.table[self.levels.index(float(sigma))], rows
-        return torch.lerp(table.index_select(0, low), table.index_select(0, low + 1), share)
+        table, low, share = self.between(sigma, rows)
+        return torch.lerp(table.index_select(0, low), table.index_select(0, low + 1), share[:, None])
+
+    def between(self, sigma: Tensor, rows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the table of one of the noise levels, and between which of its rows people stand."""
+        return self.table[self.levels.index(float(sigma))], *rows
+
+
+def quickest(network: Network, table: Modulation) -> tuple[Network, Callable[..., Any]]:
+    """Returns a network and how to look up its modulation, both compiled where kernels run."""
+    if not compiled.here(table.table, dtype=torch.float32):
+        return network, table
+    from vpop.denoise_kernel import fused
+
+    return cast(Network, fused(network)), table.between
 
 
 def alike(people: Mapping[str, Tensor]) -> Tensor:

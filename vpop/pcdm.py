@@ -23,12 +23,13 @@ from torch import Tensor
 from pbpk.physiology import RACES, Cohort, Physiology
 from vpop import demographics, growth, marginals, transport, weights
 from vpop.calibration import Calibration, Population
+from vpop.compiled import kernels
 from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.denoise import Denoiser
 from vpop.growth import Growth
 from vpop.marginals import Marginals
-from vpop.modulation import alike, tabulated
+from vpop.modulation import alike, quickest, tabulated
 from vpop.organ_layer import lawful
 from vpop.rare import CHUNK, Drawing, Search
 from vpop.request import Request
@@ -208,14 +209,19 @@ class PCDM:
         if free is not None:
             left = torch.nan_to_num(self.standing.encode(free, people))
             scores, known = self.marginals.encode(left).float(), torch.isfinite(free).float()
-        for part in alike(people).split(BLOCK):
-            who = {name: value[part] for name, value in people.items()}
-            given = None if scores is None or known is None else (scores[part], known[part])
-            noise[part] = (
-                self._one_step(who, noise[part], given)
+        order = alike(people)
+        drawn, ordered = noise[order], {name: value[order] for name, value in people.items()}
+        size = CHUNK if steps == 1 else BLOCK  # the student is narrower, and looks once
+        for first in range(0, len(order), size):
+            part = slice(first, first + size)
+            who = {name: value[part] for name, value in ordered.items()}
+            given = None if scores is None or known is None else (scores[order[part]], known[order[part]])
+            drawn[part] = (
+                self._one_step(who, drawn[part], given)
                 if steps == 1
-                else (solve(self._denoiser(who, given, steps), noise[part], noise_levels(steps)))
+                else (solve(self._denoiser(who, given, steps), drawn[part], noise_levels(steps)))
             )
+        noise[order] = drawn
         return noise
 
     def _one_step(self, people: Mapping[str, Tensor], noise: Tensor, given: Given) -> Tensor:
@@ -224,18 +230,20 @@ class PCDM:
         if given is not None:
             noise = torch.where(given[1] > 0, given[0], noise)
         table = tabulated(self.student.network, 1)
+        student, modulation = quickest(self.student, table)
         rows = table.rows(people)
         known = None if given is None else given[1]
         if rows is None:
             described = Denoiser.describe(**people).float()
             return self.student(noise, described, torch.zeros_like(noise) if known is None else known)
-        return self.student.jump(noise, table(LEVEL, rows), known)
+        return student.jump(noise, modulation(LEVEL, rows), known)
 
     def _denoiser(
         self, people: Mapping[str, Tensor], given: Given, steps: int
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """Returns the network for some people of whom some scores are given."""
         table = tabulated(self.network, steps)
+        network, modulation = quickest(self.network, table)
         rows = table.rows(people)
         described = Denoiser.describe(**people).float()
 
@@ -245,7 +253,7 @@ class PCDM:
                 scores, known = given
                 noisy = torch.where(known > 0, scores, noisy)
             if rows is not None:
-                return self.network.estimate(noisy, sigma, table(sigma, rows), known)
+                return network.estimate(noisy, sigma, modulation(sigma, rows), known)
             mask = torch.zeros_like(noisy) if known is None else known
             return self.network(noisy, sigma.expand(len(noisy), 1), described, mask)
 
@@ -261,19 +269,23 @@ class PCDM:
         given: Mapping[str, float] | None = None,
         steps: int = STEPS,
         progress: Progress | None = None,
+        compiled: bool | None = None,
     ) -> Cohort:
         """Draws n people who meet a request.
 
         Arguments:
             n: The number of people.
-            seed: The same seed and request give the same people; a larger n begins with those of a smaller.
-                Of a rare request only who may qualify is drawn in full (:mod:`vpop.rare`).
+            seed: The same seed and request give the same people; a larger n begins with those of a smaller,
+                to rounding where more are drawn at once or compiled. Of a rare request only who may qualify
+                is drawn in full (:mod:`vpop.rare`).
             age: The closed range of ages [year].
             sex: ``"M"``, ``"F"`` or None for both.
             where: A request in the language of :mod:`vpop.where`; ``column == value`` is met exactly.
             given: Values that every person has exactly: height, BW, BMI, HCT, SCR, age.
             steps: The steps of the sampler; 1 for the student, which is several times faster.
             progress: Called with the number of people found and wanted.
+            compiled: Whether compiled kernels run (extra ``fast``), which draw the same people to rounding;
+                by default for so many people as repay loading them.
 
         Returns:
             The cohort, with its origin in ``provenance``.
@@ -289,14 +301,15 @@ class PCDM:
         request = Request.make(age, sex, where, given)
         found: list[Physiology] = []
         count = 0
-        search = Search(Drawing(self, request, steps), seed)
-        for bodies in search:
-            found.append(bodies)
-            count += len(bodies.BW)
-            if progress is not None:
-                progress(min(count, n), n)
-            if count >= n:
-                break
+        search = Search(Drawing(self, request, steps), seed, n)
+        with kernels(compiled, n):
+            for bodies in search:
+                found.append(bodies)
+                count += len(bodies.BW)
+                if progress is not None:
+                    progress(min(count, n), n)
+                if count >= n:
+                    break
         tensors = {name: torch.cat([getattr(b, name) for b in found])[:n] for name in found[0].tensors()}
         provenance = {
             "generator": "vpop PCDM",

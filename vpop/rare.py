@@ -26,6 +26,7 @@ from vpop.request import Request, body_table
 from vpop.student import Student
 
 CHUNK = 2048  # people drawn at once; part of what a seed means
+TOGETHER = 4  # chunks drawn at once where many people are wanted: fewer, larger operations
 RARE = 0.05  # the share of the first chunk below which a request counts as rare
 PATIENCE = 100  # chunks without one success before a request is given up
 SCREENED_PATIENCE = 500  # the same, where few of a chunk are drawn in full
@@ -204,6 +205,7 @@ class Search:
     Attributes:
         drawing: The request, and what draws for it.
         seed: The same seed finds the same people.
+        wanted: How many people are wanted.
         chunks: How many chunks have been drawn.
         people: How many people they held.
         full: How many of these were drawn in full.
@@ -213,6 +215,7 @@ class Search:
 
     drawing: Drawing
     seed: int
+    wanted: int = CHUNK
     chunks: int = 0
     people: int = 0
     full: int = 0
@@ -242,7 +245,9 @@ class Search:
     def _next(self) -> Candidates:
         """Returns those of the next chunks who are to be drawn in full."""
         if self.screen is None:
-            return self._chunk()
+            missing = -(-(self.wanted - self.found) // CHUNK)
+            at_once = min(max(missing, 1), TOGETHER) if self.chunks else 1  # the first tells what is rare
+            return Candidates.join([self._chunk() for _ in range(at_once)])
         parts = [self.screen.first_turn(self._chunk()) for _ in range(self.screen.chunks)]
         return self.screen.second_turn(Candidates.join(parts))
 

@@ -58,7 +58,7 @@ class Standing:
     def decode(self, left: Tensor, people: Mapping[str, Tensor]) -> Tensor:
         """Maps back, both with shape :math:`(n, d)`."""
         centre, scale = self._at(people)
-        return centre + scale * left
+        return torch.addcmul(centre, scale, left)
 
     def _at(self, people: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         both = torch.cat(tuple(self.table), -1)

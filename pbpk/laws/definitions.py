@@ -287,7 +287,7 @@ def drawn_weight_law(drawn: Tensor) -> Law:
     )  # fmt: skip
 
 
-def mass_band(p: Physiology) -> Bounds:
+def mass_band(p: Physiology, reference: Tensor | None = None) -> Bounds:
     """Returns the interval that the laws leave to the mass of each organ of these people [kg].
 
     The intersection of the laws C20-C34 that apply; an organ that no law bounds has [0, infinity). It
@@ -295,22 +295,25 @@ def mass_band(p: Physiology) -> Bounds:
 
     Arguments:
         p: Who the people are, with batch shape :math:`(*)`.
+        reference: What :func:`reference_masses` says of them, where it is at hand.
 
     Returns:
         The lower and the upper masses [kg], each with shape :math:`(*, 17)`.
     """
-    lower = torch.zeros_like(p.BW)[..., None].expand(*p.BW.shape, len(ORGANS)).clone()
-    upper = torch.full_like(lower, torch.inf)
-    typical = dict(zip(REFERENCE_ORGANS, reference_masses(p.sex, p.age, p.height).unbind(-1), strict=True))
+    lower = [torch.zeros_like(p.BW)] * len(ORGANS)
+    upper = [torch.full_like(p.BW, torch.inf)] * len(ORGANS)
+    if reference is None:
+        reference = reference_masses(p.sex, p.age, p.height)
+    typical = dict(zip(REFERENCE_ORGANS, reference.unbind(-1), strict=True))
     for law in LAWS:
         if law.organ is None:
             continue
         at = ORGANS.index(law.organ)
         if law.of_reference is not None:  # of everyone, and the organ's only law
-            lower[..., at], upper[..., at] = (times * typical[law.organ] for times in law.of_reference)
+            lower[at], upper[at] = (times * typical[law.organ] for times in law.of_reference)
             continue
         here = law.applies(p)
         low, high = (bound / law.per_mass for bound in law.band(p))
-        lower[..., at] = torch.where(here, torch.maximum(lower[..., at], low), lower[..., at])
-        upper[..., at] = torch.where(here, torch.minimum(upper[..., at], high), upper[..., at])
-    return lower, upper
+        lower[at] = torch.where(here, torch.maximum(lower[at], low), lower[at])
+        upper[at] = torch.where(here, torch.minimum(upper[at], high), upper[at])
+    return torch.stack(lower).movedim(0, -1), torch.stack(upper).movedim(0, -1)

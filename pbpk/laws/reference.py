@@ -132,10 +132,10 @@ def reference_masses(sex: Tensor, age: Tensor, height: Tensor) -> Tensor:
         right = torch.searchsorted(at, log_height.detach().contiguous()).clamp(1, len(at) - 1)
         share = (log_height - at[right - 1]) / (at[right] - at[right - 1])
         by_sex.append(torch.lerp(value[right - 1], value[right], share[..., None]))
-    others = between_sexes(sex.to(log_height)[..., None], *by_sex).exp()
+    others = between_sexes(sex.to(log_height)[..., None], *by_sex).exp().movedim(-1, 0)
     brain = REFERENCE_ORGANS.index("brain")
-    own = reference_mass("brain", sex, age, height)[..., None]
-    return torch.cat([others[..., :brain], own, others[..., brain:]], -1)
+    own = reference_mass("brain", sex, age, height)[None]
+    return torch.cat([others[:brain], own, others[brain:]]).movedim(0, -1)
 
 
 @cache
@@ -164,10 +164,10 @@ def nhanes_band(quantity: str, sex: Tensor, age: Tensor) -> tuple[Tensor, Tensor
         CDC/NCHS, National Health and Nutrition Examination Survey 2013-2018.
     """
     unit = {"BMI": "kg_m2", "height": "cm"}[quantity]
-    bounds = []
-    for side in ("lower", "upper"):
-        age_to, female, male = (table.to(age) for table in _nhanes(f"{quantity}_{side}_{unit}"))
-        row = torch.searchsorted(age_to, age.detach().contiguous(), right=True)
-        row = row.clamp(max=len(age_to) - 1)
-        bounds.append(between_sexes(sex.to(age), female[row], male[row]))
-    return bounds[0], bounds[1]
+    sides = [_nhanes(f"{quantity}_{side}_{unit}") for side in ("lower", "upper")]
+    age_to = sides[0][0].to(age)
+    row = torch.searchsorted(age_to, age.detach().contiguous(), right=True).clamp(max=len(age_to) - 1)
+    lower, upper = (
+        between_sexes(sex.to(age), female.to(age)[row], male.to(age)[row]) for _, female, male in sides
+    )
+    return lower, upper
