@@ -302,7 +302,7 @@ class PCDM:
         found: list[Physiology] = []
         count = 0
         search = Search(Drawing(self, request, steps), seed, n)
-        with kernels(compiled, n):
+        with kernels(compiled, n * steps):
             for bodies in search:
                 found.append(bodies)
                 count += len(bodies.BW)
