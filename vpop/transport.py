@@ -56,14 +56,19 @@ class Transport:
 
     def apply(self, scores: Tensor, people: Mapping[str, Tensor]) -> Tensor:
         """Moves drawn scores of people with sex and age, with shape :math:`(n, d)`; WHO's stay."""
-        moved = torch.zeros_like(scores)
-        moved[:, : len(WHO)] = scores[:, : len(WHO)]
-        rows, shares = _with_one(scores), _hats(people["age"]).to(scores)
-        sex = people["sex"].round().long()
-        for one, maps in enumerate(self.maps.to(scores)):
-            for share, of_age in zip(shares.T, maps, strict=True):
-                near = torch.nonzero((share > 0) & (sex == one)).flatten()
-                moved[near, len(WHO) :] += share[near, None] * (rows[near] @ of_age)
+        lower, share = _place(people["age"])
+        group = people["sex"].round().long() * len(AGES) + lower
+        order = group.argsort(stable=True)  # those between the same two maps stand together
+        maps = self.maps.to(scores).flatten(0, 1)
+        sizes = torch.bincount(group, minlength=len(maps) - 1).tolist()
+        rows = _with_one(scores)[order].split(sizes)
+        shares = share.to(scores)[order, None].split(sizes)
+        found = [
+            torch.lerp(some @ before, some @ after, own)
+            for some, own, before, after in zip(rows, shares, maps[:-1], maps[1:], strict=True)
+        ]
+        moved = scores.clone()
+        moved[order, len(WHO) :] = torch.cat(found)
         return moved
 
 
@@ -71,15 +76,20 @@ def _with_one(scores: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(scores[:, :1]), scores], -1)
 
 
-def _hats(age: Tensor) -> Tensor:
-    """Returns the weights of a straight line between :data:`AGES`, with shape :math:`(n, 7)`."""
+def _place(age: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns after which of :data:`AGES` people are, and how far on the way to the next, shapes (n)."""
     knots = stretch(torch.tensor(AGES, dtype=age.dtype))
     at = stretch(age).clamp(knots[0], knots[-1])
     upper = torch.searchsorted(knots, at.contiguous()).clamp(1, len(knots) - 1)
-    share = (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
-    hats = torch.zeros(len(age), len(knots), dtype=age.dtype)
-    hats.scatter_(1, upper[:, None], share[:, None])
-    return hats.scatter_(1, upper[:, None] - 1, 1.0 - share[:, None])
+    return upper - 1, (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
+
+
+def _hats(age: Tensor) -> Tensor:
+    """Returns the weights of a straight line between :data:`AGES`, with shape :math:`(n, 7)`."""
+    lower, share = _place(age)
+    hats = torch.zeros(len(age), len(AGES), dtype=age.dtype)
+    hats.scatter_(1, lower[:, None] + 1, share[:, None])
+    return hats.scatter_(1, lower[:, None], 1.0 - share[:, None])
 
 
 def _moments(population: Population, near: Tensor, sex: float) -> tuple[Tensor, float]:
