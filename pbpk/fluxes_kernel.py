@@ -155,6 +155,43 @@ def _collocate(own, start, enzymes, E, p, x, v, slope, J, r, test, newton):
             store(slope, e * p + i, steep)
 
 
+@_part
+def _respond(inside, c, E, own, check, kept):
+    """Convolves the unit responses over an interval: of the fluxes' sources, and of the kept states."""
+    p, P = inside.shape[0] - 1, inside.shape[2]
+    n, outlets = E * p, len(c) // (E * P)
+    for e in range(E):
+        for f in range(E):
+            at = (f * E + e) * P
+            for i in range(p):
+                _convolve(inside[i], p, c, at, own, (f * p + i) * n + e * p)
+            _convolve(inside[p], p, c, at, check, f * n + e * p)
+        for o in range(outlets - E):
+            at = ((E + o) * E + e) * P
+            for i in range(p + 1):
+                _convolve(inside[i], p, c, at, kept, (o * (p + 1) + i) * n + e * p)
+
+
+@_part
+def _estimate(past, inside, sums, c, other, memory, error, drifted, missed, drift, worst):
+    """Carries what an interval missed, and what the fits differ by, to the kept states."""
+    p, P, E, count = inside.shape[0] - 1, inside.shape[2], len(missed), len(worst) // 2
+    for o in range(count):
+        begin, by_mesh, by_fit = splat(0.0), splat(0.0), splat(0.0)
+        for e in range(E):
+            at, lost, moved = ((E + o) * E + e) * P, load(missed, e), load(drift, e)
+            for m in range(P):
+                k, weight, whole = e * P + m, load(c, at + m), sums[m]
+                old, decay = load(error, k), past[p - 1, m]
+                begin += weight * (past[0, m] * old + inside[0, p, m] * lost)
+                by_mesh += weight * (decay * old + inside[p - 1, p, m] * lost)
+                by_fit += weight * (decay * load(drifted, k) + whole * moved)
+                by_fit += load(other, at + m) * load(memory, k)
+        by_mesh = largest(magnitude(by_mesh), magnitude(begin))
+        store(worst, o, largest(by_mesh, load(worst, o)))
+        store(worst, count + o, largest(magnitude(by_fit), load(worst, count + o)))
+
+
 @njit(cache=True, nogil=True)
 def march(mesh, bodies, x_out, off_mesh, off_fit):
     """Adds the fluxes' part to the outputs (O, T, B), and fills both errors (O, B)."""
@@ -198,16 +235,7 @@ def march(mesh, bodies, x_out, off_mesh, off_fit):
             past, inside = mesh.past[length], mesh.inside[length]
             if not made[length]:
                 made[length] = True
-                for e in range(E):
-                    for f in range(E):
-                        at = (f * E + e) * P
-                        for i in range(p):
-                            _convolve(inside[i], p, c, at, own[length], (f * p + i) * n + e * p)
-                        _convolve(inside[p], p, c, at, check[length], f * n + e * p)
-                    for o in range(count):
-                        at = ((E + o) * E + e) * P
-                        for i in range(p + 1):
-                            _convolve(inside[i], p, c, at, kept[length], (o * (p + 1) + i) * n + e * p)
+                _respond(inside, c, E, own[length], check[length], kept[length])
             for o in range(outlets):
                 for m in range(P):
                     sum_ = splat(0.0)
@@ -267,20 +295,7 @@ def march(mesh, bodies, x_out, off_mesh, off_fit):
                     for m in range(P):
                         sum_ += load(other, (f * E + e) * P + m) * load(memory, e * P + m)
                 store(drift, f, sum_ * load(slope, f * p + p - 1))
-            for o in range(count):
-                begin, by_mesh, by_fit = splat(0.0), splat(0.0), splat(0.0)
-                for e in range(E):
-                    at, lost, moved = ((E + o) * E + e) * P, load(missed, e), load(drift, e)
-                    for m in range(P):
-                        k, weight, whole = e * P + m, load(c, at + m), sums[length, m]
-                        old, decay = load(error, k), past[p - 1, m]
-                        begin += weight * (past[0, m] * old + inside[0, p, m] * lost)
-                        by_mesh += weight * (decay * old + inside[p - 1, p, m] * lost)
-                        by_fit += weight * (decay * load(drifted, k) + whole * moved)
-                        by_fit += load(other, at + m) * load(memory, k)
-                by_mesh = largest(magnitude(by_mesh), magnitude(begin))
-                store(worst, o, largest(by_mesh, load(worst, o)))
-                store(worst, count + o, largest(magnitude(by_fit), load(worst, count + o)))
+            _estimate(past, inside, sums[length], c, other, memory, error, drifted, missed, drift, worst)
             for e in range(E):
                 lost, moved = load(missed, e), load(drift, e)
                 for m in range(P):
