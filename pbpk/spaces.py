@@ -51,7 +51,8 @@ def spaces(
     graph: OrganGraph, body: Physiology, given: Mapping[str, Tensor], Kp: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Returns the volumes and the capacities of a graph's spaces: what is on the edges first, then tissue."""
-    V_organ = body.M / density().to(body.M)
+    columns = body.M.movedim(-1, 0).contiguous()  # what follows takes an organ at a time
+    V_organ = columns.movedim(0, -1) / density().to(body.M)
     pooled = pooled_share(graph, V_organ)
     V = dict(zip(graph.nodes, each_sum(V_organ, pooled), strict=True))
     P = dict(zip(graph.nodes, each_sum(V_organ * Kp, pooled), strict=True))

@@ -194,7 +194,8 @@ def _add_drug(
     """Adds a drug and its metabolites; ``depot`` is where bile returns to, if not to a depot of its own."""
     body, graph = parts.body, kinetics.split(whole)
     given = _expanded(kinetics, body)
-    Kp = torch.where(_is_blood(body.M.device), given["BP"].unsqueeze(-1), given["Kp"])
+    blood = _is_blood(body.M.device).reshape(-1, *[1] * given["BP"].ndim)
+    Kp = torch.where(blood, given["BP"], given["Kp"].movedim(-1, 0)).movedim(0, -1)
     V, P = spaces(graph, body, given, Kp)
     drug = _Drug(name, graph, kinetics, given, V, P, weight)
     carried = graph.carried(body.Q.dtype).to(body.Q.device)
@@ -384,8 +385,7 @@ def _faults(graph: OrganGraph, body: Physiology, drug: _Drug, flow: Sequence[Ten
             faults[f"{name} is above 1"] = given[name] > 1.0
     if "Km" in given:
         faults["a Km is 0"] = (given["Km"] <= 0).any(-1)
-    P = torch.stack([held.expand(body.shape) for held in drug.P.values()])
-    faults["a node has no mass or no Kp"] = P.amin(0) <= 0
+    faults["a node has no mass or no Kp"] = functools.reduce(torch.minimum, drug.P.values()) <= 0
     gap = (body.Q.sum(-1) - body.CO).abs() > _CARDIAC_OUTPUT * body.CO
     faults["the organs' flows do not sum to CO, which the lung receives"] = gap
     if graph.csf:

@@ -289,6 +289,7 @@ def test_auto_takes_it_for_many_bodies_of_which_only_outputs_are_kept(people, dr
     [
         ([1e-8, 1.0, 24.0], 1e-6),  # lags eight orders of magnitude apart
         ([0.5, 1.0, 24.0], 1e-15),  # below rounding
+        ([0.5, 1.0, 24.0], 0.0),
         ([0.0], 1e-6),  # nothing was given yet
     ],
 )
