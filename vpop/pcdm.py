@@ -45,6 +45,7 @@ FEWEST = 50  # people below which a fit is refused
 STUDENT = Distillation(updates=3_000)
 
 Given = tuple[Tensor, Tensor] | None  # scores, and 1 where one is given
+Transports = tuple[Transport, Transport]  # where nothing is given, and where something is
 
 
 @dataclass
@@ -106,8 +107,7 @@ class PCDM:
         objective = denoising(network, self._examples(bodies, free, weight), self.training.batch)
         self.network: Denoiser = descend(network, objective, self.training, self.seed, progress)
         self.student = None
-        reference = Population(free, bodies.sex, bodies.age, weight)
-        self.transport, self.calibration = self._corrected(reference, STEPS)
+        self.transport, self.calibration = self._corrected(bodies, free, weight, STEPS)
         self.card |= {
             "bodies": len(free),
             "left_out": len(cohort) - len(free),
@@ -140,8 +140,7 @@ class PCDM:
             torch.manual_seed(self.seed)
             student = Student(len(NAMES))
         self.student = distil(student, shown, plan, self.seed, progress)
-        reference = Population(free, bodies.sex, bodies.age, weight)
-        self.student_transport, self.student_calibration = self._corrected(reference, 1)
+        self.student_transport, self.student_calibration = self._corrected(bodies, free, weight, 1)
         self.card |= {"student": vars(plan)}
         return self
 
@@ -176,30 +175,46 @@ class PCDM:
             )
 
     @torch.no_grad()
-    def _corrected(self, reference: Population, steps: int) -> tuple[Transport, Calibration]:
-        """Learns how far a network's own draws are off the reference, from many of them."""
+    def _corrected(
+        self, bodies: Physiology, free: Tensor, weight: Tensor, steps: int
+    ) -> tuple[Transports, Calibration]:
+        """Learns how far a network's own draws are off the people, from many of them."""
         generator = torch.Generator().manual_seed(self.seed)
         chunks = range(self.training.calibration // CHUNK + 1)
-        parts = [self.demographics.draw(CHUNK, generator) for _ in chunks]
-        noise = [torch.randn(CHUNK, len(NAMES), generator=generator) for _ in chunks]
-        scores = [self._drawn(who, None, start, steps) for who, start in zip(parts, noise, strict=True)]
-        people = {name: torch.cat([some[name] for some in parts]) for name in parts[0]}
-        own = torch.cat(scores).double()
-        free = self.standing.decode(self.marginals.decode(own), people)
-        drawn = Population(free, people["sex"], people["age"], torch.ones_like(people["age"]))
-        theirs = {"sex": reference.sex, "age": reference.age}
-        known = self.marginals.encode(self.standing.encode(reference.free, theirs))
-        to_people = Transport.fit(
-            dataclasses.replace(drawn, free=own), dataclasses.replace(reference, free=known)
-        )
-        return to_people, Calibration.fit(drawn, reference)
+        strangers = _joined([self.demographics.draw(CHUNK, generator) for _ in chunks])
+        drawn = self._many(strangers, None, generator, steps)
+        left = self.standing.decode(self.marginals.decode(drawn.free), strangers)
+        reference = Population(free, bodies.sex, bodies.age, weight)
+        calibration = Calibration.fit(dataclasses.replace(drawn, free=left), reference)
+
+        who = _who(bodies)
+        rows = torch.multinomial(weight, len(drawn.free), replacement=True, generator=generator)
+        some = {name: value[rows] for name, value in who.items()}
+        known = torch.full_like(left, torch.nan)
+        known[:, : len(WHO)] = calibration.undo(free[rows], some)[:, : len(WHO)]
+        scores = self.marginals.encode(self.standing.encode(free, who))
+        people = dataclasses.replace(reference, free=scores)
+        given = self._many(some, known, generator, steps)
+        return (Transport.fit(drawn, people), Transport.fit(given, people)), calibration
+
+    def _many(
+        self, people: Mapping[str, Tensor], free: Tensor | None, generator: torch.Generator, steps: int
+    ) -> Population:
+        """Draws scores for whole chunks of people, as :meth:`_drawn` does."""
+        drawn = []
+        for rows in torch.arange(len(people["age"])).split(CHUNK):
+            who = {name: value[rows] for name, value in people.items()}
+            noise = torch.randn(len(rows), len(NAMES), generator=generator)
+            drawn.append(self._drawn(who, None if free is None else free[rows], noise, steps))
+        one = torch.ones_like(people["age"])
+        return Population(torch.cat(drawn).double(), people["sex"], people["age"], one)
 
     def _denoised(
         self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int
     ) -> Tensor:
         """Draws coordinates for people, given those in ``free`` that are not NaN, if any."""
         to_people = self.student_transport if steps == 1 else self.transport
-        scores = to_people.apply(self._drawn(people, free, noise, steps), people).double()
+        scores = to_people[free is not None].apply(self._drawn(people, free, noise, steps), people).double()
         return self.standing.decode(self.marginals.decode(scores), people)
 
     def _drawn(self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int) -> Tensor:
@@ -357,13 +372,13 @@ class PCDM:
             "demographics": self.demographics.share,
             "growth": torch.stack([charts[name].quantiles for name in WHO]),
             "calibration": torch.stack([self.calibration.drawn, self.calibration.people]),
-            "transport": self.transport.maps,
+            "transport": torch.stack([moved.maps for moved in self.transport]),
             "youngest": torch.tensor(self.coordinates.youngest, dtype=torch.float64),
         }
         if self.student is not None:
             tensors |= {f"student.{name}": value for name, value in self.student.state_dict().items()}
             student = self.student_calibration
-            tensors["student_transport"] = self.student_transport.maps
+            tensors["student_transport"] = torch.stack([moved.maps for moved in self.student_transport])
             tensors["student_calibration"] = torch.stack([student.drawn, student.people])
         settings = {"width": self.width, "depth": self.depth, "seed": self.seed}
         weights.write(path, Weights(tensors, settings, self.card), ",".join(NAMES))
@@ -390,13 +405,13 @@ class PCDM:
         weights.check_shapes(tensors, shapes, file)
         charts = dict(zip(WHO, map(Growth, tensors.pop("growth")), strict=True))
         model.coordinates = Coordinates(charts, float(tensors.pop("youngest")))
-        model.transport = Transport(tensors.pop("transport"))
+        model.transport = _transports(tensors.pop("transport"))
         model.calibration = Calibration(*tensors.pop("calibration"))
         model.standing = Standing(tensors.pop("standing"))
         model.marginals = Marginals(tensors.pop("marginals"))
         model.demographics = Demographics(tensors.pop("demographics"))
         if student is not None:
-            model.student_transport = Transport(tensors.pop("student_transport"))
+            model.student_transport = _transports(tensors.pop("student_transport"))
             model.student_calibration = Calibration(*tensors.pop("student_calibration"))
             own = [name for name in tensors if name.startswith("student.")]
             student.load_state_dict({name.removeprefix("student."): tensors.pop(name) for name in own})
@@ -404,6 +419,15 @@ class PCDM:
         network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
         model.network = network.requires_grad_(False).eval()
         return model
+
+
+def _transports(maps: Tensor) -> Transports:
+    nothing_given, given = maps
+    return Transport(nothing_given), Transport(given)
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _who(bodies: Physiology) -> dict[str, Tensor]:
@@ -418,6 +442,6 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
     "demographics": (2, len(RACES), len(demographics.EDGES)),
     "growth": (len(WHO), *_CHART),
     "calibration": (2, len(WHO), *_CHART),
-    "transport": (2, len(transport.AGES), 1 + len(NAMES), len(NAMES) - len(WHO)),
+    "transport": (2, 2, len(transport.AGES), 1 + len(NAMES), len(NAMES) - len(WHO)),
     "youngest": (),
 }

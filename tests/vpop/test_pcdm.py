@@ -107,6 +107,19 @@ def test_a_model_of_men_refuses_to_draw_women(shipped, arguments, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+def test_organs_of_a_given_size_scatter_as_those_of_people_of_that_size(shipped):
+    free = shipped.sample(1500, seed=3, age=(20, 60)).physiology
+    who = {"sex": free.sex, "race": free.race, "age": free.age}
+    size = {"height": free.height, "BW": free.BW}
+    given = shipped.draw_given(who, size, torch.Generator().manual_seed(1), 20)
+    X = torch.stack([torch.ones_like(free.BW), free.height.log(), free.BW.log(), free.sex, free.age], 1)
+    scatter = []
+    for body in (free, given):
+        y = body.mass("large_intestine").log()
+        scatter.append((y - X @ torch.linalg.lstsq(X, y[:, None]).solution[:, 0]).std())
+    assert abs(scatter[1] / scatter[0] - 1) < 0.1
+
+
 @pytest.fixture(scope="module")
 def adults(shipped) -> Cohort:
     return shipped.sample(3000, seed=11, age=(20, 60))
