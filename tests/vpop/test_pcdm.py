@@ -117,7 +117,7 @@ def test_organs_of_a_given_size_scatter_as_those_of_people_of_that_size(shipped)
     for body in (free, given):
         y = body.mass("large_intestine").log()
         scatter.append((y - X @ torch.linalg.lstsq(X, y[:, None]).solution[:, 0]).std())
-    assert abs(scatter[1] / scatter[0] - 1) < 0.1
+    assert abs(scatter[1] / scatter[0] - 1) < 0.2
 
 
 @pytest.fixture(scope="module")
