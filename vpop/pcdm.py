@@ -20,14 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbpk.physiology import RACES, Cohort, Physiology
-from vpop import demographics, growth, marginals, transport, weights
+from pbpk.physiology import Cohort, Physiology
+from vpop import stored, weights
 from vpop.calibration import Calibration, Population
 from vpop.compiled import kernels
 from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.denoise import Denoiser
-from vpop.growth import Growth
 from vpop.marginals import Marginals
 from vpop.modulation import alike, quickest, tabulated
 from vpop.organ_layer import lawful
@@ -364,24 +363,8 @@ class PCDM:
 
     def save(self, path: str | Path) -> None:
         """Writes the weights as safetensors and beside them the card as JSON, both whole or neither."""
-        charts = self.coordinates.charts
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {
-            "standing": self.standing.table,
-            "marginals": self.marginals.knots,
-            "demographics": self.demographics.share,
-            "growth": torch.stack([charts[name].quantiles for name in WHO]),
-            "calibration": torch.stack([self.calibration.drawn, self.calibration.people]),
-            "transport": torch.stack([moved.maps for moved in self.transport]),
-            "youngest": torch.tensor(self.coordinates.youngest, dtype=torch.float64),
-        }
-        if self.student is not None:
-            tensors |= {f"student.{name}": value for name, value in self.student.state_dict().items()}
-            student = self.student_calibration
-            tensors["student_transport"] = torch.stack([moved.maps for moved in self.student_transport])
-            tensors["student_calibration"] = torch.stack([student.drawn, student.people])
         settings = {"width": self.width, "depth": self.depth, "seed": self.seed}
-        weights.write(path, Weights(tensors, settings, self.card), ",".join(NAMES))
+        weights.write(path, Weights(stored.tensors_of(self), settings, self.card), ",".join(NAMES))
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> PCDM:
@@ -395,35 +378,8 @@ class PCDM:
         if set(settings) != {"width", "depth", "seed"} or not all(type(v) is int for v in settings.values()):
             raise ValueError(f"weights must say width, depth and seed, but {file} says {settings}.")
         model = cls(settings["width"], settings["depth"], seed=settings["seed"], card=card)
-        network = Denoiser(len(NAMES), model.width, model.depth)
-        shapes: dict[str, tuple[int, ...]] = dict(_SHAPES)
-        shapes |= {f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()}
-        student = Student(len(NAMES)) if "student_calibration" in tensors else None
-        if student is not None:
-            shapes |= {f"student.{name}": tuple(value.shape) for name, value in student.state_dict().items()}
-            shapes |= {f"student_{name}": shapes[name] for name in ("transport", "calibration")}
-        weights.check_shapes(tensors, shapes, file)
-        charts = dict(zip(WHO, map(Growth, tensors.pop("growth")), strict=True))
-        model.coordinates = Coordinates(charts, float(tensors.pop("youngest")))
-        model.transport = _transports(tensors.pop("transport"))
-        model.calibration = Calibration(*tensors.pop("calibration"))
-        model.standing = Standing(tensors.pop("standing"))
-        model.marginals = Marginals(tensors.pop("marginals"))
-        model.demographics = Demographics(tensors.pop("demographics"))
-        if student is not None:
-            model.student_transport = _transports(tensors.pop("student_transport"))
-            model.student_calibration = Calibration(*tensors.pop("student_calibration"))
-            own = [name for name in tensors if name.startswith("student.")]
-            student.load_state_dict({name.removeprefix("student."): tensors.pop(name) for name in own})
-            model.student = student.requires_grad_(False).eval()
-        network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
-        model.network = network.requires_grad_(False).eval()
+        stored.restore(model, tensors, file)
         return model
-
-
-def _transports(maps: Tensor) -> Transports:
-    nothing_given, given = maps
-    return Transport(nothing_given), Transport(given)
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -433,15 +389,3 @@ def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _who(bodies: Physiology) -> dict[str, Tensor]:
     assert bodies.race is not None  # set by PCDM._lawful
     return {"sex": bodies.sex, "race": bodies.race, "age": bodies.age}
-
-
-_CHART = (2, len(growth.KNOTS), len(growth.SCORES))
-_SHAPES: Mapping[str, tuple[int, ...]] = {
-    "standing": (2, 2, len(growth.KNOTS), len(NAMES)),
-    "marginals": (len(NAMES), marginals.KNOTS),
-    "demographics": (2, len(RACES), len(demographics.EDGES)),
-    "growth": (len(WHO), *_CHART),
-    "calibration": (2, len(WHO), *_CHART),
-    "transport": (2, 2, len(transport.AGES), 1 + len(NAMES), len(NAMES) - len(WHO)),
-    "youngest": (),
-}
