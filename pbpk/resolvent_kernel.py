@@ -1,7 +1,8 @@
 r"""The compiled form of :mod:`pbpk.resolvent`: sixteen bodies at a time, point by point.
 
 The same elimination, leaves first. Complex numbers are pairs of vectors. It serves outlets that are leaves or
-in the core; no gradients. :func:`profiles` goes on to the outputs while the transforms are in the cache.
+in the core; :mod:`pbpk.resolvent_adjoint` has their gradient. :func:`profiles` goes on to the
+outputs while the transforms are in the cache.
 """
 
 from __future__ import annotations

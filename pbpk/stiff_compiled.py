@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pbpk import stiff_kernel as kernel
 from pbpk.regimen import Schedule
@@ -112,9 +111,13 @@ class _Solve(torch.autograd.Function):
         return torch.from_numpy(out), *beside
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *bars: Any) -> Any:
         """Runs the adjoint, block by block."""
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the stiff engine's gradient must not be differentiated again, but create_graph is True: its "
+                "adjoint is compiled and has no derivative. Solve with compiled=False."
+            )
         bar = np.ascontiguousarray(bars[0].numpy())
         parts = []
         for part, bodies, tape in ctx.blocks:

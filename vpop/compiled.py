@@ -33,7 +33,10 @@ def kernels(wish: bool | None, count: int) -> Iterator[None]:
         ValueError: If they are wished for, but cannot be loaded.
     """
     if wish and not _loadable():
-        raise ValueError("compiled must be False or None without numba. Install the extra 'fast'.")
+        raise ValueError(
+            "compiled must be False or None without numba and a folder to keep what it compiles. "
+            "Install the extra 'fast'."
+        )
     before = _running.set(count >= MANY and _loadable() if wish is None else wish)
     try:
         yield

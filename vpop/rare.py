@@ -5,7 +5,8 @@ network's twenty steps are spent only on those who may qualify. That is told in 
 noise, which costs a hundredth of the network (:mod:`vpop.forecast`), then, of those who are left, by the body
 that the student makes of it, if the model has one. Both are learnt from a pilot of other people, for this
 request. Who is drawn in full and qualifies is one whom drawing everybody would have found. Each turn is meant
-to lose one in a thousand of these (:data:`vpop.forecast.LOST`); ``experiments/rare_requests.py`` counts them.
+to lose one in a thousand of these (:data:`vpop.forecast.LOST`); of the rarest some 1 in 100 were lost:
+``experiments/rare_requests.py`` counts them.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from vpop.student import Student
 
 CHUNK = 2048  # people drawn at once; part of what a seed means
 TOGETHER = 4  # chunks drawn at once where many people are wanted: fewer, larger operations
-RARE = 0.05  # the share of the first chunk below which a request counts as rare
-PATIENCE = 100  # chunks without one success before a request is given up
+RARE = 0.05  # the share of the first people below which a request counts as rare
+PATIENCE = 100  # chunks' worth of people without one success before a request is given up
 SCREENED_PATIENCE = 500  # the same, where few of a chunk are drawn in full
+_TELLING = CHUNK // 2  # the first people, who tell whether a request is rare
+_THIN = 8  # a chunk that holds few people counts for at least so small a part of a full one
 _PILOT, _FEWEST, _MOST_CHUNKS = 65_536, 16_384, 1024  # people of the pilot, and where they are sought
 _FIRST, _TAIL, _FULL = 4096, 4096, 1024  # of them drawn roughly: anyone, the likely; in full
 _ANYONE = 0.05  # what anyone weighs beside the likely, when the line is learnt
@@ -110,13 +113,14 @@ class Drawing:
         """Draws their bodies."""
         return self.model.draw_from(some.people, some.given, some.noise, steps or self.steps)
 
-    def pilot(self) -> Candidates:
-        """Draws people to learn from, the same for every seed; as many as can be found."""
+    def pilot(self) -> tuple[Candidates, float]:
+        """Draws people to learn from, the same for every seed; returns also how many a chunk holds."""
         generator = torch.Generator().manual_seed(_SEED)
         parts: list[Candidates] = []
         while sum(map(len, parts)) < _PILOT and len(parts) < _MOST_CHUNKS:
             parts.append(self.candidates(generator))
-        return Candidates.join(parts)
+        found = Candidates.join(parts)
+        return found, len(found) / len(parts)
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Screen:
     @classmethod
     def fit(cls, drawing: Drawing) -> Screen | None:
         """Learns from a pilot; None where too few people can be asked to learn from."""
-        pilot = drawing.pilot()
+        pilot, of_a_chunk = drawing.pilot()
         if len(pilot) < _FEWEST:
             return None
         among = body_table(drawing.bodies(pilot[:_FIRST], drawing.rough_steps))
@@ -148,7 +152,7 @@ class Screen:
         tail, forecast = pilot[likely], line(pilot.people, pilot.noise)
         least = _least_slack(drawing, tail, slack, among)
         enough = Trust.fit(forecast[likely], slack).cut(forecast, least, _KEPT[0])
-        passing = CHUNK * float((forecast >= enough).double().mean())
+        passing = of_a_chunk * float((forecast >= enough).double().mean())
         return cls(drawing, line, (enough, least), among, max(1, round(_TAIL / passing)))
 
     def first_turn(self, some: Candidates) -> Candidates:
@@ -211,6 +215,7 @@ class Search:
         full: How many of these were drawn in full.
         found: How many of these qualified.
         screen: What tells who may qualify, where the request is rare.
+        judged: Whether it is known if the request is rare.
     """
 
     drawing: Drawing
@@ -221,6 +226,7 @@ class Search:
     full: int = 0
     found: int = 0
     screen: Screen | None = None
+    judged: bool = False
     _nearest: tuple[float, str] = field(default=(-np.inf, ""))
 
     def __iter__(self) -> Iterator[Physiology]:
@@ -229,24 +235,28 @@ class Search:
         Raises:
             Impossible: If no one is found any more.
         """
-        last = 0
+        last_people = last_chunk = 0
         while True:
             some = self._next()
             self.full += len(some)
             bodies = self._qualifying(some) if len(some) else None
-            if self.chunks == 1 and len(some) > 0 and self.found < RARE * len(some):
-                self.screen = Screen.fit(self.drawing)
+            if not self.judged and self.people >= _TELLING:
+                self.judged = True
+                self.screen = Screen.fit(self.drawing) if self.found < RARE * self.people else None
+            patience = PATIENCE if self.screen is None else SCREENED_PATIENCE
             if bodies is not None and len(bodies.BW):
-                last = self.chunks
+                last_people, last_chunk = self.people, self.chunks
                 yield bodies
-            elif self.chunks - last >= (PATIENCE if self.screen is None else SCREENED_PATIENCE):
-                raise self.drawing.request.too_rare(self.chunks * CHUNK, self.found, self._nearest[1])
+            elif (
+                self.people - last_people >= patience * CHUNK or self.chunks - last_chunk >= _THIN * patience
+            ):
+                raise self.drawing.request.too_rare(self.people, self.found, self._nearest[1])
 
     def _next(self) -> Candidates:
         """Returns those of the next chunks who are to be drawn in full."""
         if self.screen is None:
             missing = -(-(self.wanted - self.found) // CHUNK)
-            at_once = min(max(missing, 1), TOGETHER) if self.chunks else 1  # the first tells what is rare
+            at_once = min(max(missing, 1), TOGETHER) if self.judged else 1  # the first tell what is rare
             return Candidates.join([self._chunk() for _ in range(at_once)])
         parts = [self.screen.first_turn(self._chunk()) for _ in range(self.screen.chunks)]
         return self.screen.second_turn(Candidates.join(parts))

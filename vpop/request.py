@@ -7,7 +7,7 @@ only the rest is left to choosing among what is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -107,7 +107,11 @@ class Request:
             parts = parsed.conjuncts()
         for bound in (bound for part in parts for bound in part.bounds()):
             if _exact(bound):
-                exact[bound.column] = float(bound.value)
+                value = float(bound.value)
+                if exact.setdefault(bound.column, value) != value:
+                    raise ValueError(
+                        f"{bound.column} must be one, but is given as {exact[bound.column]:g} and {value:g}."
+                    )
             elif bound.comparison == "==" and not isinstance(bound.value, str):
                 raise ValueError(
                     f"where: '==' must fix one of {', '.join((*GIVEN, 'age'))}, but {bound.column} is fixed, "
@@ -123,6 +127,7 @@ class Request:
         exact = _settled(exact)
         who = {"age", "sex", "race"}
         left = [part for part in parts if not all(_exact(b) for b in part.bounds()) or not part.bounds()]
+        _refuse_contradicted(left, exact)
         return cls(
             (low, high),
             None if sex is None else float(_SEX.tolist().index(choose("sex", sex, ["F", "M"]))),
@@ -202,6 +207,18 @@ class Request:
             f"where must be met by someone, but {met} of {drawn:,} people drawn: {self.text()}.{word} "
             "Widen it, or fix a column with '=='."
         )
+
+
+def _refuse_contradicted(parts: Sequence[Where], exact: Mapping[str, float]) -> None:
+    """Raises if what is given exactly decides against a part: no one need be drawn to see it."""
+    known = dict(exact)
+    if {"height", "BW"} <= set(known):
+        known["BMI"] = known["BW"] / (known["height"] / 100.0) ** 2
+    table = {name: np.array([value]) for name, value in known.items()}
+    for part in parts:
+        if part.columns() and part.columns() <= set(table) and not part.holds(table)[0]:
+            said = ", ".join(f"{name} {known[name]:.4g}" for name in sorted(part.columns()))
+            raise ValueError(f"where must not contradict what is given, but ({part.text}) does: {said}.")
 
 
 def _settled(exact: dict[str, float]) -> dict[str, float]:

@@ -64,6 +64,28 @@ def test_both_give_the_same_gradients(people, drug, graph, seed, regimen):
         assert ((plain - fast).abs() <= 1e-7 * plain.abs().amax(0)).all()
 
 
+def test_a_second_derivative_is_the_plain_one(people, drug):
+    both, system, _, amounts = transforms(people(3, 5), drug, WHOLE_BODY, "30 mg po", ["venous"])
+    curvatures = []
+    for transform in both:
+        rate = system.rate.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(transform(rate, amounts)[0].square().sum(), rate, create_graph=True)
+        curvatures.append(torch.autograd.grad((slope * rate.detach()).sum(), rate)[0])
+    assert (curvatures[0].abs() > 0).any()
+    torch.testing.assert_close(curvatures[1], curvatures[0], rtol=1e-9, atol=1e-9 * curvatures[0].abs().max())
+
+
+def test_a_dose_of_nothing_has_a_gradient(people, drug):
+    both, system, _, amounts = transforms(people(17, 6), drug, WHOLE_BODY, "30 mg po", ["venous"])
+    amounts[3] = 0.0
+    slopes = []
+    for transform in both:
+        given = amounts.clone().requires_grad_()
+        slopes.append(torch.autograd.grad(transform(system.rate, given)[0].sum(), given)[0])
+    assert slopes[0][3] > 0
+    torch.testing.assert_close(slopes[1], slopes[0])
+
+
 def test_a_sink_is_left_to_the_plain_engine(people, drug):
     both, *_ = transforms(people(9), drug, WHOLE_BODY, "30 mg po", ["metabolised"])
     assert both[1].transforms.program is None

@@ -124,9 +124,8 @@ def test_a_second_derivative_is_refused_and_not_taken_for_zero(people, saturable
     system, schedule, amounts = problem(people(2), saturable)
     leaf = system.rate.clone().requires_grad_()
     x = stiff.solve(dataclasses.replace(system, rate=leaf), schedule, amounts, compiled=True)[0]
-    (slope,) = torch.autograd.grad(x.square().sum(), leaf, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        (slope + leaf).sum().backward()
+    with pytest.raises(RuntimeError, match="must not be differentiated again"):
+        torch.autograd.grad(x.square().sum(), leaf, create_graph=True)
 
 
 def test_a_body_that_fails_is_named_and_leaves_the_others_and_their_gradients_alone(people, saturable):

@@ -1,5 +1,7 @@
 """Rare requests: whom the screen finds are those whom drawing everybody finds."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +85,12 @@ def test_a_request_that_no_one_meets_is_refused_with_the_nearest(shipped, monkey
     ) as error:
         shipped.sample(5, where="age < 5 and M_liver > 3")
     assert "\n" not in str(error.value)
+
+
+def test_of_thin_chunks_people_are_counted_and_not_chunks(shipped, monkeypatch):
+    """Of these ages a chunk holds some twenty people; giving up is said of people who were drawn."""
+    monkeypatch.setattr(rare, "PATIENCE", 1)
+    monkeypatch.setattr(rare, "_TELLING", 10**9)  # no screen: everybody is drawn in full
+    with pytest.raises(ValueError, match=r"by none of (\d+) people drawn") as error:
+        shipped.sample(1, where="(age < 0.3 or age > 79.7) and eGFR < 7", steps=1)
+    assert int(re.findall(r"none of (\d+) people", str(error.value))[0]) < rare.CHUNK // 4
