@@ -97,6 +97,8 @@ class Course:
             chunk: How many bodies are solved together.
             progress: Called with (bodies done, bodies in all) after each chunk.
         """
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk must be 1 or more, but is {chunk}. Leave it out for the usual one.")
         good = possible.nonzero().squeeze(-1)
         engine, prepared = self._prepared(good)
         status = torch.where(possible, SOLVED, IMPOSSIBLE)

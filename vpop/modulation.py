@@ -119,7 +119,9 @@ _tables: WeakKeyDictionary[Denoiser, dict[int, Modulation]] = WeakKeyDictionary(
 def tabulated(network: Denoiser, steps: int) -> Modulation:
     """Returns the table of a network whose weights do not change any more, for a sampler of so many steps."""
     known = _tables.setdefault(network, {})
-    if steps not in known:
+    table = known.get(steps)
+    if table is None:  # kept for one sampler alone; another thread may ask for another one meanwhile
+        table = Modulation.of(network, noise_levels(steps))
         known.clear()
-        known[steps] = Modulation.of(network, noise_levels(steps))
-    return known[steps]
+        known[steps] = table
+    return table

@@ -128,6 +128,8 @@ def auc(
     """
     first = np.ones(len(negative)) if weights is None else weights
     second = np.ones(len(positive)) if positive_weights is None else positive_weights
+    if not first.sum() > 0 or not second.sum() > 0:
+        raise ValueError("auc must have rows of positive weight on both sides, but one side has none.")
     scores, place = np.unique(np.concatenate([negative, positive]), return_inverse=True)
     below, above = place[: len(negative)], place[len(negative) :]
 

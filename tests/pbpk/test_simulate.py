@@ -318,3 +318,9 @@ def test_the_public_names_are_functions_and_not_the_modules_of_the_same_name():
     import pbpk.simulate
 
     assert callable(pbpk.simulate) and callable(pbpk.nca)
+
+
+@pytest.mark.parametrize("chunk", (0, -1))
+def test_a_chunk_of_no_bodies_is_refused(people, drug, chunk):
+    with pytest.raises(ValueError, match="chunk must be 1 or more"):
+        simulate(people(2), drug, "1 mg iv", [1.0], chunk=chunk)

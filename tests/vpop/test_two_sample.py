@@ -26,6 +26,11 @@ def test_samples_of_one_row_each_have_an_interval_without_a_warning(recwarn):
     assert not recwarn
 
 
+def test_a_side_without_weight_is_refused():
+    with pytest.raises(ValueError, match="one side has none"):
+        auc(np.array([0.0, 1.0]), np.array([2.0]), np.zeros(2))
+
+
 def test_a_weight_of_two_is_the_row_twice():
     a, b = normal(40, 0)[:, 0], normal(30, 1)[:, 0]
     twice = auc(np.concatenate([a, a[:10]]), b).value
