@@ -91,33 +91,14 @@ class Request:
         Raises:
             ValueError: If a part cannot be read or can never hold.
         """
-        low, high = age
-        if not 0 <= low <= high <= OLDEST:
-            raise ValueError(
-                f"age must be a range inside 0:{OLDEST:g}, the ages of the reference population, "
-                f"but is {low:g}:{high:g}. Write 18:65."
-            )
+        _refuse_ages(age)
         exact = dict(given or {})
         for name in exact:
             choose("given", name, [*GIVEN, "age"])
-        parts = []
-        if where is not None:
-            parsed = Where.parse(where, columns())
-            parsed.refuse_impossible(columns())
-            parts = parsed.conjuncts()
-        for bound in (bound for part in parts for bound in part.bounds()):
-            if _exact(bound):
-                value = float(bound.value)
-                if exact.setdefault(bound.column, value) != value:
-                    raise ValueError(
-                        f"{bound.column} must be one, but is given as {exact[bound.column]:g} and {value:g}."
-                    )
-            elif bound.comparison == "==" and not isinstance(bound.value, str):
-                raise ValueError(
-                    f"where: '==' must fix one of {', '.join((*GIVEN, 'age'))}, but {bound.column} is fixed, "
-                    f"which nobody has exactly. Ask for a range: {_around(bound)}."
-                )
-        low, high = _narrow(low, high, [b for part in parts for b in part.bounds()])
+        parts = _conjuncts(where)
+        bounds = [bound for part in parts for bound in part.bounds()]
+        _fix(exact, bounds)
+        low, high = _narrow(*age, bounds)
         if "age" in exact:
             if not low <= exact["age"] <= high:
                 raise ValueError(
@@ -207,6 +188,45 @@ class Request:
             f"where must be met by someone, but {met} of {drawn:,} people drawn: {self.text()}.{word} "
             "Widen it, or fix a column with '=='."
         )
+
+
+def _refuse_ages(age: tuple[float, float]) -> None:
+    """Raises if ages are no range inside the reference population's."""
+    low, high = age
+    if not 0 <= low <= high <= OLDEST:
+        raise ValueError(
+            f"age must be a range inside 0:{OLDEST:g}, the ages of the reference population, "
+            f"but is {low:g}:{high:g}. Write 18:65."
+        )
+
+
+def _conjuncts(where: str | None) -> list[Where]:
+    """Returns the parts of a ``where`` that must all hold, once it is known that they can."""
+    if where is None:
+        return []
+    parsed = Where.parse(where, columns())
+    parsed.refuse_impossible(columns())
+    return parsed.conjuncts()
+
+
+def _fix(exact: dict[str, float], bounds: Sequence[Bound]) -> None:
+    """Adds what bounds fix to what is given exactly.
+
+    Raises:
+        ValueError: If that is given otherwise, or if nobody has a value of that column exactly.
+    """
+    for bound in bounds:
+        if _exact(bound):
+            value = float(bound.value)
+            if exact.setdefault(bound.column, value) != value:
+                raise ValueError(
+                    f"{bound.column} must be one, but is given as {exact[bound.column]:g} and {value:g}."
+                )
+        elif bound.comparison == "==" and not isinstance(bound.value, str):
+            raise ValueError(
+                f"where: '==' must fix one of {', '.join((*GIVEN, 'age'))}, but {bound.column} is fixed, "
+                f"which nobody has exactly. Ask for a range: {_around(bound)}."
+            )
 
 
 def _refuse_contradicted(parts: Sequence[Where], exact: Mapping[str, float]) -> None:
