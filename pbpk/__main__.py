@@ -53,6 +53,7 @@ def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from pbpk.foreign import load_table
     from pbpk.laws import TOLERANCE, violations
+    from pbpk.rows import counted
 
     table = load_table(arguments.table)
     tolerance = arguments.tolerance
@@ -65,9 +66,10 @@ def _check(arguments: argparse.Namespace) -> int:
         asked=table.cohort.provenance.get("asked") if table.ours else None,
         not_applied=table.not_applied,
     )
+    subject = f"{arguments.table}: {table.form}, {counted(len(table.cohort))} ({report.species})"
     if arguments.output:
-        report.save(arguments.output)
-    print(f"{arguments.table}: {table.form}, {len(table.cohort):,} bodies ({report.species})")
+        report.save(arguments.output, subject)
+    print(subject)
     print(report.text(all_laws=arguments.all))
     return int(report.rate > 0)
 

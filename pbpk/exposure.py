@@ -189,7 +189,7 @@ def outputs_in(
 
 def provenance(cohort: Cohort, arguments: dict[str, Any]) -> dict[str, str]:
     """Returns how a simulation was made: the command, the versions, the cohort's origin and the settings."""
-    said = {f"cohort: {key}": str(value) for key, value in cohort.provenance.items()}
+    said = {f"cohort: {key}": str(value) for key, value in cohort.provenance.items() if value != {}}
     versions = f"vpop {metadata.version('vpop')}, torch {metadata.version('torch')}"
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINE = 100  # characters of a terminal line
-_STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse}td{text-align:right;font-variant-numeric:tabular-nums}"
-    "td,th{padding:.15em .8em;border-bottom:1px solid #ddd;font-weight:normal}th:first-child{text-align:left}"
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ def _laws(report: Report, frame: pd.DataFrame, all_laws: bool) -> Section:
     everyone = frame[(frame["group"] == "all") & ~frame["law"].isin([ANY, CHECKS]) & frame["counted"]]
     chosen = everyone if all_laws else everyone[everyone["violated"] > 0]
     if not all_laws:
-        chosen = chosen.sort_values("violated", ascending=False, kind="stable")
+        chosen = chosen.sort_values("share", ascending=False, kind="stable")
     groups = list(report.groups)
     rows = [
         (f"{law}  {title}", _cells(frame, law, groups))
@@ -97,16 +92,15 @@ def _limit(tolerance: float) -> str:
     return f"{tolerance:g}".replace("e-0", "e-")
 
 
-def _exact(report: Report) -> Section:
-    frame, columns = report.exact(), [_limit(tolerance) for tolerance in EXACT_TOLERANCES]
+def _exact(report: Report, frame: pd.DataFrame) -> Section:
+    exact, columns = report.exact(), [_limit(tolerance) for tolerance in EXACT_TOLERANCES]
     rows = []
-    for at, law in enumerate(report.laws):
+    for law in report.laws:
         if isinstance(law, ExactLaw):
-            shares = frame[(frame["law"] == law.id) & (frame["group"] == "all")]["share"]
+            shares = exact[(exact["law"] == law.id) & (exact["group"] == "all")]["share"]
             cells = [percent(share) for share in shares]
-            broken = report.violated()[..., at].double().mean().item()
             if report.tolerance is not None:
-                cells.append(percent(broken))
+                cells += _cells(frame, law.id, ["all"])
             rows.append((f"{law.id}  {law.title}", cells))
     if report.tolerance is not None:
         columns.append(_limit(report.tolerance))
@@ -127,7 +121,7 @@ def _beside(report: Report, frame: pd.DataFrame) -> Section:
 def _sections(report: Report, all_laws: bool) -> list[Section]:
     frame, sweep = report.frame(), report.sweep()
     sections = [_counts(report), _laws(report, frame, all_laws), _totals(report, sweep)]
-    sections += [_beside(report, frame), _exact(report)]
+    sections += [_beside(report, frame), _exact(report, frame)]
     return [section for section in sections if section.rows]
 
 
@@ -223,13 +217,11 @@ def as_html(report: Report, all_laws: bool = True) -> str:
     return "\n".join([*parts, "</section>"])
 
 
-def as_page(report: Report) -> str:
+def as_page(report: Report, subject: str) -> str:
     """Returns the report as a page of HTML that needs no other file."""
-    title = "Physiological laws"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n{as_html(report)}\n</body></html>\n"
-    )
+    from pbpk.report import render
+
+    return render("laws.html", title="Physiological laws", subject=subject, violations=as_html(report))
 
 
 def _html_table(section: Section) -> str:

@@ -201,8 +201,12 @@ class Report:
 
         return as_html(self, all_laws)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, subject: str = "") -> None:
         """Writes the full report: a .csv is :meth:`table`, an .html a page of its own.
+
+        Arguments:
+            path: Where to.
+            subject: Whose bodies these are; it stands under the page's title.
 
         Raises:
             ValueError: If the suffix is another.
@@ -212,7 +216,7 @@ class Report:
 
         path = Path(path)
         suffix = choose("the report's suffix", path.suffix.lower(), (".csv", ".html"))
-        content = self.table().to_csv(index=False) if suffix == ".csv" else as_page(self)
+        content = self.table().to_csv(index=False) if suffix == ".csv" else as_page(self, subject)
         with write_whole(path) as partial:
             partial.write_text(content, encoding="utf-8", newline="")
 

@@ -85,7 +85,7 @@ def test_the_report_is_written_as_csv(unlawful, tmp_path):
 def test_the_report_is_written_as_a_page_that_needs_no_other_file(unlawful, tmp_path):
     main(["check", str(unlawful), "-o", str(tmp_path / "report.html")])
     page = (tmp_path / "report.html").read_text()
-    assert page.startswith("<!DOCTYPE html>") and "C26" in page
+    assert page.startswith("<!doctype html>") and "C26" in page and "cohort file, 3 bodies" in page
     assert "http" not in page and "src=" not in page
 
 
