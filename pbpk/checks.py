@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -33,3 +34,33 @@ def choose(argument: str, name: str, options: Iterable[str]) -> str:
     close = nearest(name, options)
     remedy = f" Did you mean {close!r}?" if close else " Name one of these."
     raise ValueError(f"{argument} must be one of {', '.join(options)}, but is {name!r}.{remedy}")
+
+
+_UNIT = re.compile(
+    r"[\s_]*[\[(].*|[\s_]+(cm|m|mm|in|ft|kg|g|lbs?|years?|yrs?|y|h|hours?|mg[/_]?d?l|pct|%)$", re.IGNORECASE
+)
+_CALLED = {
+    **dict.fromkeys(("weight", "wt", "body weight"), "BW"),
+    **dict.fromkeys(("stature", "ht"), "height"),
+    **dict.fromkeys(("creatinine", "serum creatinine"), "SCR"),
+    **dict.fromkeys(("haematocrit", "hematocrit"), "HCT"),
+    **{"gender": "sex", "ethnicity": "race", "fup": "fu", "conc": "concentration", "dv": "concentration"},
+}
+_SAME = 0.8  # [ours] of the letters: 'heigth' is 'height', 'site' is not 'size'
+
+
+def meant(name: str, known: Iterable[str]) -> str | None:
+    """Returns which of ``known`` names a heading must mean that is none of them; None where none does.
+
+    >>> meant("Height (cm)", ["height", "BW"]), meant("weight_kg", ["height", "BW"])
+    ('height', 'BW')
+    >>> meant("heigth", ["height", "BW"]), meant("visit", ["height", "BW"])
+    ('height', None)
+    """
+    plain = " ".join(_UNIT.sub("", name.strip()).replace("_", " ").lower().split())
+    by_lower = {option.lower(): option for option in known}
+    if plain in _CALLED:
+        return by_lower.get(_CALLED[plain].lower())
+    longer = [option for option in by_lower if len(option) > 3]
+    close = difflib.get_close_matches(plain, longer, n=1, cutoff=_SAME)
+    return by_lower.get(plain) or (by_lower[close[0]] if close else None)

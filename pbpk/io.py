@@ -135,6 +135,7 @@ def cohort_of(table: Table) -> Cohort:
     """Returns the cohort that a table just read describes; see :func:`from_frame`."""
     table.require(REQUIRED)
     _refuse_other_organs(table)
+    table.refuse_misspelt((*_OPTIONAL, "race", "BMI"))
     ids = row_names(table)
     species = _species(table)
     sex = _sex(table, ids)

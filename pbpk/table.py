@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pbpk.checks import choose, nearest
+from pbpk.checks import choose, meant, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,22 @@ class Table:
         close = nearest(missing[0], set(present) - set(columns))
         remedy = f" Rename its column {close!r}." if close else " Add the column."
         raise ValueError(f"{self.name} must have a column {missing[0]!r}{more}, but has none.{remedy}")
+
+    def refuse_misspelt(self, known: Iterable[str]) -> None:
+        """Checks that no column is a known one under another name, which would be lost without a word.
+
+        Raises:
+            ValueError: If one is, and the known one is missing.
+        """
+        known = list(known)
+        for column in self.columns:
+            name = None if column in known else meant(column, known)
+            if name is not None and name not in self.columns:
+                unit = column[column.index("[") :] if "[" in column else ""
+                raise ValueError(
+                    f"{self.name} has a column {column!r}, which would not be read. "
+                    f"Name it {f'{name} {unit}'.strip()!r}, or leave it out."
+                )
 
     def text(self, column: str) -> np.ndarray:
         """Returns a column as strings, blank where the cell is empty, with shape (n,)."""

@@ -222,13 +222,16 @@ def _sampled(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[
 
 def _completed(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[Any, Any, str]:
     from pbpk.laws import violations
+    from pbpk.table import read_table
+    from vpop.headings import in_canonical_units, not_given
     from vpop.patients import Patients, asked, complete
     from vpop.sample import STEPS
 
-    patients, each = Patients.load(arguments.given), arguments.n or 1
+    table, _ = in_canonical_units(read_table(arguments.given))
+    patients, each = Patients.of(table), arguments.n or 1
     cohort = complete(model, patients, each, arguments.seed, arguments.steps or STEPS)
     BMI = cohort.physiology.BMI
-    return cohort, violations(cohort, stated={"BMI": BMI}, asked=asked(patients, each)), ""
+    return cohort, violations(cohort, stated={"BMI": BMI}, asked=asked(patients, each)), not_given(table)
 
 
 def _matched(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[Any, Any, str]:

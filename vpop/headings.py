@@ -24,9 +24,13 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "HCT": {"1": 1.0, "%": 0.01, "L/L": 1.0},
     "SCR": {"mg/dL": 1.0, "umol/L": 1 / 88.4, "mg/L": 0.1},
 }
+WEIGHT = "sampling_weight"
+KNOWN = ("id", "sex", "race", *UNITS, WEIGHT)
+"""The columns of a table of people that are read."""
 _SPELT = {"years": "year", "y": "year", "yr": "year", "months": "month", "weeks": "week", "days": "day"}
 _SPELT |= {"inch": "in", "inches": "in", "feet": "ft", "lbs": "lb", "kg/m^2": "kg/m2", "kg/m²": "kg/m2"}
 _SPELT |= {"µmol/L": "umol/L", "μmol/L": "umol/L", "percent": "%", "mg/dl": "mg/dL", "umol/l": "umol/L"}
+_NAMED = 8  # columns that a line names
 _BRACKETS = re.compile(r"(?P<name>\w+)\s*[\[(]\s*(?P<unit>[^\])]*?)\s*[\])]\s*")
 
 
@@ -34,7 +38,8 @@ def in_canonical_units(table: Table) -> tuple[Table, frozenset[str]]:
     """Returns the table with plain headings and canonical units, and the columns whose unit was stated.
 
     Raises:
-        ValueError: If a unit is unknown, a cell is no number, or two headings name one column.
+        ValueError: If a unit is unknown, a cell is no number, two headings name one column, or a heading
+            is another spelling of one that is missing.
 
     >>> import pandas as pd
     >>> heavy, stated = in_canonical_units(Table("t.csv", pd.DataFrame({"BW [lb]": ["150", ""]})))
@@ -56,4 +61,13 @@ def in_canonical_units(table: Table) -> tuple[Table, frozenset[str]]:
         rows = table.text("id") if "id" in table.columns else np.array(numbered, dtype=object)
         frame[heading] = table.numbers(heading, rows, blank=True) * factor
         stated[heading] = name
-    return replace(table, frame=frame.rename(columns=stated)), frozenset(stated.values())
+    plain = replace(table, frame=frame.rename(columns=stated))
+    plain.refuse_misspelt(KNOWN)
+    return plain, frozenset(stated.values())
+
+
+def not_given(table: Table) -> str:
+    """Returns a line that names the columns of a table of people that are not read, "" where all are."""
+    left = [column for column in table.columns if column not in KNOWN]
+    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    return f"columns not read: {', '.join(left[:_NAMED])}{more}" if left else ""

@@ -114,6 +114,7 @@ def load(name_or_path: str) -> list[Stratum]:
 
 def _strata(table: Table) -> list[Stratum]:
     table.require(["sex", "from_age", "to_age", "quantity"])
+    table.refuse_misspelt((*_STATISTICS, "race"))
     row = np.array([f"{k}" for k in range(1, len(table) + 1)], dtype=object)
     start, end = (table.numbers(name, row) for name in ("from_age", "to_age"))
     sexes, quantities = table.text("sex"), table.text("quantity")

@@ -22,12 +22,11 @@ from vpop import limits
 from vpop.coordinates import GIVEN, WHO, blank
 from vpop.demographics import OLDEST
 from vpop.growth import Growth
-from vpop.headings import in_canonical_units
+from vpop.headings import WEIGHT, in_canonical_units
 from vpop.likely_units import check_likely
 from vpop.patients import Patients, who
 from vpop.pcdm import FEWEST
 
-WEIGHT = "sampling_weight"
 _OLDEST = 120.0  # years, as of vpop.people
 _EMPTY = 0.9  # the share of blank cells from which a column is refused
 _COPIES = 0.01  # the share of rows that may repeat another

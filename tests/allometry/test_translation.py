@@ -109,6 +109,9 @@ HEAD = "species,dose,time,concentration\n"
         (HEAD + "rat,1 mg iv,1,1\nrat,1 mg iv,1,2\n", "time must not come twice"),
         (HEAD + "rat,1 mg iv,1,1\n", "at least 3 concentrations"),
         ("species,dose,time,concentration,fu\nrat,1 mg iv,1,1,40\n", "fu must lie in (0, 1]"),
+        ("species,dose,time,concentration,fup\nrat,1 mg iv,1,1,0.4\n", "Name it 'fu'"),
+        ("species,dose,time,concentration,BW\nrat,1 mg iv,1,1,0.2\nrat,1 mg iv,2,1,0.3\n", "0.2 and 0.3"),
+        ("species,dose,time [kg],concentration\nrat,1 mg iv,1,1\n", "must convert to h, but is 'kg'"),
     ],
 )
 def test_bad_profiles_are_one_line_and_exit_code_2(
@@ -123,3 +126,11 @@ def test_elements_that_are_not_carried_are_refused() -> None:
     drug = Compound("x", MW=300.0, logP=1.5, fup=0.3, PS={"muscle": 4.0})
     with pytest.raises(ValueError, match="no elements here, but 'x' has PS"):
         translate(drug, [made("rat", 1.2, 2.0)], "5 mg/kg iv", [0.0, 1.0])
+
+
+def test_a_heading_may_name_its_unit(tmp_path: Path) -> None:
+    head = "species,dose,time [min],concentration [ug/mL],BW [g]\n"
+    text = head + "rat,5 mg/kg iv,30,2,250\nrat,5 mg/kg iv,60,1,\n"
+    (rat,) = read_profiles(write(tmp_path, text), fup=0.1)
+    assert rat.time.tolist() == pytest.approx([0.5, 1.0]) and rat.concentration.tolist() == [2.0, 1.0]
+    assert rat.BW is not None and abs(rat.BW - 0.25) < 1e-12
