@@ -31,6 +31,21 @@ RACES: tuple[str, ...] = (
 )
 
 
+def numbered(n: int) -> np.ndarray:
+    """Returns the names ``"1"`` to ``str(n)`` of bodies that have no others, digit by digit.
+
+    >>> numbered(11)[8:].tolist()
+    ['9', '10', '11']
+    """
+    letters = np.zeros((n, len(str(n))), dtype=np.uint32)  # as numpy keeps text: a number a letter, then 0
+    for digits in range(1, letters.shape[1] + 1):
+        some = np.arange(10 ** (digits - 1), min(10**digits, n + 1), dtype=np.uint32)
+        rows = slice(10 ** (digits - 1) - 1, 10**digits - 1)
+        for place in range(digits):
+            letters[rows, digits - 1 - place] = some // 10**place % 10 + ord("0")
+    return letters.view(f"U{letters.shape[1]}")[:, 0]
+
+
 def body_mass_index(height: Tensor, BW: Tensor) -> Tensor:
     r"""Computes the body-mass index :math:`BW / (height/100)^2` [kg/m2] from height [cm] and weight [kg]."""
     return BW / (height / 100.0) ** 2

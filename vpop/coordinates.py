@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pbpk.organs import ORGANS, PORTAL, indices
 from pbpk.physiology import Physiology
-from vpop import growth, intervals, limits
+from vpop import compiled, growth, intervals, limits
 from vpop.growth import Growth, Row
 from vpop.intervals import Interval
 from vpop.limits import FLOW_ORDER, LAWS_OF, MASS_ORDER
@@ -38,7 +38,7 @@ NAMES = (
     "BMC",
 )
 GIVEN = ("height", "BMI", "BW", "HCT", "SCR")  # what can be asked for beside sex, race and age
-_L_PER_H = 60.0  # L/min in L/h
+L_PER_H = 60.0  # L/min in L/h
 
 
 class Impossible(ValueError):
@@ -77,7 +77,7 @@ class Coordinates:
         """
         charts = self._rows(bodies)
         who = [_encode_who(name, _column(bodies, name), charts[name], bodies) for name in WHO]
-        output = intervals.encode(bodies.CO / (_L_PER_H * bodies.BSA), limits.cardiac_index(bodies))
+        output = intervals.encode(bodies.CO / (L_PER_H * bodies.BSA), limits.cardiac_index(bodies))
         masses = intervals.join(bodies.M[..., indices(MASS_ORDER)], limits.masses(bodies))
         beds = bodies.Q[..., indices(FLOW_ORDER)].clone()
         artery = bodies.flow("liver")
@@ -106,6 +106,12 @@ class Coordinates:
             Impossible: If the bounds cannot meet a body's weight or cardiac output.
         """
         given = given or {}
+        if not given and compiled.here(free, people["sex"], people["age"]):
+            from vpop import coordinates_compiled
+
+            bodies = coordinates_compiled.decode(self, free, people)
+            if bodies is not None:
+                return bodies
         each = free.movedim(-1, 0).contiguous()
         free, part = each.movedim(0, -1), dict(zip(NAMES, each, strict=True))
         body = blank(people)
@@ -121,7 +127,7 @@ class Coordinates:
                 body = body.replace(BW=given.get("BW", value * (body.height / 100.0) ** 2))
             else:
                 body = body.replace(**{name: value})
-        body = body.replace(CO=_L_PER_H * body.BSA * intervals.decode(part["CO"], limits.cardiac_index(body)))
+        body = body.replace(CO=L_PER_H * body.BSA * intervals.decode(part["CO"], limits.cardiac_index(body)))
         body = body.replace(M=_divide(free, "M_", body.BW, limits.masses(body), MASS_ORDER))
         body = body.replace(Q=self._decode_flows(free, body))
         body = body.replace(GFR=intervals.decode(part["GFR"], limits.filtration(body)))

@@ -23,7 +23,7 @@ _MONTHS = (0.5, 1.5, 3, 4.5, 6, 8, 10, 12, 15, 18, 22, 27)
 _YEARS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 25, 32, 40, 48, 56, 64, 72, 80)
 KNOTS = tuple(month / 12 for month in _MONTHS) + _YEARS
 SCORES = torch.linspace(-2.1, 2.1, 15, dtype=torch.float64)
-_STEP = 0.3  # between scores
+GRID = (float(SCORES[0]), 0.3)  # the first of the scores, and the step between them
 _BANDWIDTH = 0.05  # in ln(age + 0.5): 11 days at birth, 6 months at 10 years, 4 years at 80
 _ENOUGH = 60  # people, by effective number, whom a kernel must hold
 _WIDEST = 10.0
@@ -48,38 +48,28 @@ class Row:
     def score(self, value: Tensor) -> Tensor:
         """Returns the normal score of values, both with shape :math:`(n)`."""
         if compiled.here(self.quantiles, value):
-            from vpop import knots_kernel
-
-            return compiled.fill(
-                knots_kernel.score,
-                self.quantiles,
-                value,
-                float(SCORES[0]),
-                _STEP,
-                into=torch.empty_like(value),
-            )
+            return self._compiled("score", value)
         row, at = self.quantiles, torch.log(value)[:, None]
+        first, step = GRID
         upper = torch.searchsorted(row.contiguous(), at).clamp(1, len(SCORES) - 1)
         low, high = row.gather(1, upper - 1), row.gather(1, upper)
-        return (SCORES[0] + _STEP * (upper - 1 + (at - low) / (high - low)))[:, 0]
+        return (first + step * (upper - 1 + (at - low) / (high - low)))[:, 0]
 
     def value(self, score: Tensor) -> Tensor:
         """Returns the values that stand at normal scores, both with shape :math:`(n)`."""
         if compiled.here(self.quantiles, score):
-            from vpop import knots_kernel
-
-            return compiled.fill(
-                knots_kernel.value,
-                self.quantiles,
-                score,
-                float(SCORES[0]),
-                _STEP,
-                into=torch.empty_like(score),
-            )
-        at = (score - SCORES[0]) / _STEP
+            return self._compiled("value", score)
+        first, step = GRID
+        at = (score - first) / step
         lower = at.long().clamp(0, len(SCORES) - 2)
         low, high = (self.quantiles.gather(1, side[:, None])[:, 0] for side in (lower, lower + 1))
         return torch.exp(torch.lerp(low, high, at - lower))
+
+    def _compiled(self, kernel: str, numbers: Tensor) -> Tensor:
+        from vpop import knots_kernel
+
+        look_up = getattr(knots_kernel, kernel)
+        return compiled.fill(look_up, self.quantiles, numbers, *GRID, into=torch.empty_like(numbers))
 
     def density(self, value: Tensor) -> Tensor:
         """Returns the density of the logarithm of values, both with shape :math:`(n)`."""
@@ -155,8 +145,7 @@ def between_knots(table: Tensor, sex: Tensor, age: Tensor) -> Tensor:
     Returns:
         The rows, with shape :math:`(n, k)`.
     """
-    knots = stretch(torch.tensor(KNOTS, dtype=age.dtype))
-    at = stretch(age).clamp(knots[0], knots[-1])
+    knots, at = among_knots(age)
     if compiled.here(table, sex, age):
         from vpop import knots_kernel
 
@@ -166,6 +155,12 @@ def between_knots(table: Tensor, sex: Tensor, age: Tensor) -> Tensor:
     share = (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
     row = sex.round().long()
     return torch.lerp(table[row, upper - 1], table[row, upper], share[:, None])
+
+
+def among_knots(age: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the knots and ages, both on the scale of growth; ages beyond the knots come to their ends."""
+    knots = stretch(torch.tensor(KNOTS, dtype=age.dtype))
+    return knots, stretch(age).clamp(knots[0], knots[-1])
 
 
 def kernel(knot: float, age: Tensor, weights: Tensor) -> Tensor:

@@ -34,22 +34,33 @@ def between(table, knots, sex, at, rows):
             row[k] = low[k] + share * (high[k] - low[k])
 
 
+@part
+def score_of(row, at, first, step):
+    """Returns the score of a logarithm among the quantiles of a row."""
+    upper = _upper(row, at)
+    return first + step * (upper - 1 + (at - row[upper - 1]) / (row[upper] - row[upper - 1]))
+
+
+@part
+def log_of(row, score, first, step):
+    """Returns the logarithm that stands at a score: the inverse of :func:`score_of`."""
+    at = (score - first) / step
+    low = min(max(int(at), 0), len(row) - 2)
+    return row[low] + (at - low) * (row[low + 1] - row[low])
+
+
 @njit(**LOOP)
 def score(rows, value, first, step, scores):
     """Fills scores (n) with where the logarithms of values lie among the quantiles in rows (n, k)."""
     for i in range(len(scores)):
-        row, at = rows[i], math.log(value[i])
-        upper = _upper(row, at)
-        scores[i] = first + step * (upper - 1 + (at - row[upper - 1]) / (row[upper] - row[upper - 1]))
+        scores[i] = score_of(rows[i], math.log(value[i]), first, step)
 
 
 @njit(**LOOP)
 def value(rows, scores, first, step, values):
     """Fills values (n) with those that stand at scores (n): the inverse of :func:`score`."""
     for i in range(len(values)):
-        at = (scores[i] - first) / step
-        low = min(max(int(at), 0), rows.shape[1] - 2)
-        values[i] = math.exp(rows[i, low] + (at - low) * (rows[i, low + 1] - rows[i, low]))
+        values[i] = math.exp(log_of(rows[i], scores[i], first, step))
 
 
 @njit(**LOOP)

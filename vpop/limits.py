@@ -58,6 +58,13 @@ _FLOW_ROOM: Mapping[str, Room] = {
     "adipose": Room(0.06, 1e-3, 0.40, 0.4),
     "muscle": Room(0.17, 1e-2, 0.80),
 }
+MASS_ROOMS = [_MASS_ROOM.get(organ, _FAR) for organ in MASS_ORDER]
+FLOW_ROOMS = [_FLOW_ROOM[organ] for organ in FLOW_ORDER]
+FILTERED = Room(0.2, 0.0, 1.0)  # the GFR, of the kidney's plasma flow; the laws C12 and C19 bound it
+FAT = Room(0.8, 0.1, 3.0)  # fat as DXA measures it, of adipose tissue
+FAT_OF_BODY = 0.9  # and at most so much of body weight
+MINERAL = Room(0.25, 0.01, 0.95)  # bone mineral, of bone
+SLACK = 1.02  # [ours] how far inside one law a part stays that must leave another law room
 LAWS_OF: Mapping[str, tuple[str, ...]] = {"height": ("C11",), "BMI": ("C09", "C10"), "HCT": ("C08",)}
 """The laws that bound what is seen from outside."""
 _LAWS_OF_OUTPUT = ("C05", "C06", "C07")
@@ -65,11 +72,11 @@ _LAWS_OF_OUTPUT = ("C05", "C06", "C07")
 # lean mass by DXA goes (11,790 adults of NHANES 2011-2018: weight to the 0.675, height to the 0.702). Law C21
 # ends at a BMI of 45, where its bound on fat cuts close to people's muscle: only a score with the centre and
 # spread of people is smooth across that edge.
-_MUSCLE_M, _MUSCLE_F = 27.0, 20.2
-_MUSCLE_BY_BW, _MUSCLE_BY_HEIGHT = 0.675, 0.702
+MUSCLE_M, MUSCLE_F = 27.0, 20.2
+MUSCLE_BY_BW, MUSCLE_BY_HEIGHT = 0.675, 0.702
 _TYPICAL_CI = 3.2  # L/min/m2, between the laws C05 and C06
-_ML_PER_MIN = 0.06  # mL/min in L/h
-_PER_KG = 1000.0 * _ML_PER_MIN  # mL/min/g in L/h/kg
+ML_PER_MIN = 0.06  # mL/min in L/h
+PER_KG = 1000.0 * ML_PER_MIN  # mL/min/g in L/h/kg
 _HIGH_PLASMA_FLOW = 1200.0  # mL/min per 1.73 m2; below it the two arms of C19 leave no gap
 _LAW = {law.id: law for law in LAWS}
 
@@ -87,7 +94,8 @@ def meet(*bands: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return torch.stack(lowers).amax(0), torch.stack(uppers).amin(0)
 
 
-def _times(band: tuple[Tensor, Tensor], scale: Tensor | float) -> tuple[Tensor, Tensor]:
+def times(band: tuple[Tensor, Tensor], scale: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Returns a band of shares as a band of what they are shares of."""
     return band[0] * scale, band[1] * scale
 
 
@@ -117,29 +125,28 @@ def masses(people: Physiology) -> Interval:
     wholes = dict.fromkeys(_MASS_ROOM, people.BW) | {"skin": people.BSA}
     wholes |= dict(zip(REFERENCE_ORGANS, reference.unbind(-1), strict=True))
     cuts = {
-        organ: _perfusable(_times(band(flow, people), people.CO), band(perfusion, people))
+        organ: perfusable(times(band(flow, people), people.CO), band(perfusion, people))
         for organ, flow, perfusion in (("liver", "C13", "C17"), ("kidney", "C14", "C16"))
     }
     by_law = (
         bound.movedim(-1, 0)[indices(MASS_ORDER)].movedim(0, -1) for bound in mass_band(people, reference)
     )
     whole = torch.stack([wholes[organ] for organ in MASS_ORDER]).movedim(0, -1)
-    rooms = [_MASS_ROOM.get(organ, _FAR) for organ in MASS_ORDER]
-    parts = _inside_rooms(rooms, whole)
+    parts = _inside_rooms(MASS_ROOMS, whole)
     parts.centre[..., MASS_ORDER.index("muscle")] = torch.log(_typical_muscle(people))
     return _cut(parts.within(*by_law), MASS_ORDER, cuts)
 
 
 def _typical_muscle(people: Physiology) -> Tensor:
     """Returns the skeletal muscle [kg] on which its score is centred, with shape (n,)."""
-    size = (people.BW / 70.0) ** _MUSCLE_BY_BW * (people.height / 170.0) ** _MUSCLE_BY_HEIGHT
-    return size * torch.lerp(torch.full_like(size, _MUSCLE_F), torch.full_like(size, _MUSCLE_M), people.sex)
+    size = (people.BW / 70.0) ** MUSCLE_BY_BW * (people.height / 170.0) ** MUSCLE_BY_HEIGHT
+    return size * torch.lerp(torch.full_like(size, MUSCLE_F), torch.full_like(size, MUSCLE_M), people.sex)
 
 
-def _perfusable(flow: tuple[Tensor, Tensor], perfusion: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def perfusable(flow: tuple[Tensor, Tensor], perfusion: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Returns the masses [kg] for which some flow [L/h] has a perfusion [mL/min/g] inside its band."""
-    per_kg = _times(perfusion, _PER_KG)
-    return flow[0] / per_kg[1] * 1.02, flow[1] / per_kg[0].clamp(min=1e-9) / 1.02
+    per_kg = times(perfusion, PER_KG)
+    return flow[0] / per_kg[1] * SLACK, flow[1] / per_kg[0].clamp(min=1e-9) / SLACK
 
 
 def flows(people: Physiology) -> Interval:
@@ -149,26 +156,25 @@ def flows(people: Physiology) -> Interval:
         people: Sex, age, height, BW, HCT, CO and the organ masses are read.
     """
     CO = people.CO
-    scale = {organ: _PER_KG * people.mass(organ) for organ in ("brain", "heart", "kidney", "liver")}
-    kidney = (_times(band("C14", people), CO), _times(band("C16", people), scale["kidney"]))
-    liver = (_times(band("C13", people), CO), _times(band("C17", people), scale["liver"]))
+    scale = {organ: PER_KG * people.mass(organ) for organ in ("brain", "heart", "kidney", "liver")}
+    kidney = (times(band("C14", people), CO), times(band("C16", people), scale["kidney"]))
+    liver = (times(band("C13", people), CO), times(band("C17", people), scale["liver"]))
     cuts = {
-        "brain": _times(band("C15", people), scale["brain"] / 100.0),
-        "heart": _times(band("C18", people), scale["heart"]),
-        "kidney": meet(*kidney, _filterable(people)),
+        "brain": times(band("C15", people), scale["brain"] / 100.0),
+        "heart": times(band("C18", people), scale["heart"]),
+        "kidney": meet(*kidney, times(filterable(people), people.BSA / (1.0 - people.HCT))),
         "liver": meet(*liver),
     }
-    rooms = [_FLOW_ROOM[organ] for organ in FLOW_ORDER]
-    whole = CO.expand(len(rooms), *CO.shape).movedim(0, -1)
-    return _cut(_inside_rooms(rooms, whole), FLOW_ORDER, cuts)
+    whole = CO.expand(len(FLOW_ROOMS), *CO.shape).movedim(0, -1)
+    return _cut(_inside_rooms(FLOW_ROOMS, whole), FLOW_ORDER, cuts)
 
 
-def _filterable(people: Physiology) -> tuple[Tensor, Tensor]:
-    """Returns the kidney flows [L/h] that leave room for a GFR inside C12 and C19."""
-    per_173 = _ML_PER_MIN * people.BSA / 1.73
-    plasma = 1.0 - people.HCT
-    lowest = band("C12", people)[0] * per_173 / (filtration_limit(people) * plasma)
-    return 1.02 * lowest, torch.where(people.age >= 18.0, _HIGH_PLASMA_FLOW * per_173 / plasma, torch.inf)
+def filterable(people: Physiology) -> tuple[Tensor, Tensor]:
+    """Returns the kidney flows [L/h] that leave room for a GFR inside C12 and C19, over BSA / (1 - HCT)."""
+    per_173 = ML_PER_MIN / 1.73
+    lowest = band("C12", people)[0] * per_173 / filtration_limit(people)
+    highest = torch.where(people.age >= 18.0, _HIGH_PLASMA_FLOW * per_173, torch.inf).to(people.age)
+    return SLACK * lowest, highest
 
 
 def filtration_limit(people: Physiology) -> Tensor:
@@ -183,21 +189,22 @@ def filtration(people: Physiology) -> Interval:
         people: Sex, age, height, BW, HCT and the kidney's flow are read.
     """
     plasma_flow = people.flow("kidney") * (1.0 - people.HCT)
-    clinical = _times(band("C12", people), _ML_PER_MIN * people.BSA / 1.73)
-    bounds = meet(clinical, (0.0 * plasma_flow, filtration_limit(people) * plasma_flow))
-    return Interval.around(0.2 * plasma_flow, bounds)
+    clinical = times(band("C12", people), ML_PER_MIN * people.BSA / 1.73)
+    bounds = meet(clinical, (FILTERED.lower * plasma_flow, filtration_limit(people) * plasma_flow))
+    return Interval.around(FILTERED.typical * plasma_flow, bounds)
 
 
 def fat(people: Physiology) -> Interval:
     """Returns the interval of fat as DXA measures it: near 0.8 of adipose tissue; the bounds are room."""
     adipose = people.mass("adipose")
-    return Interval.around(0.8 * adipose, (0.1 * adipose, torch.minimum(3.0 * adipose, 0.9 * people.BW)))
+    most = torch.minimum(FAT.upper * adipose, FAT_OF_BODY * people.BW)
+    return Interval.around(FAT.typical * adipose, (FAT.lower * adipose, most))
 
 
 def mineral(people: Physiology) -> Interval:
     """Returns the interval of bone mineral: about a quarter of bone; the bounds are room."""
     bone = people.mass("bone")
-    return Interval.around(0.25 * bone, (0.01 * bone, 0.95 * bone))
+    return Interval.around(MINERAL.typical * bone, (MINERAL.lower * bone, MINERAL.upper * bone))
 
 
 def _inside_rooms(rooms: list[Room], whole: Tensor) -> Interval:

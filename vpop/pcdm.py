@@ -16,11 +16,10 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pbpk.physiology import Cohort, Physiology
+from pbpk.physiology import Cohort, Physiology, numbered
 from vpop import stored, weights
 from vpop.calibration import Calibration, Population
 from vpop.compiled import kernels
@@ -335,7 +334,7 @@ class PCDM:
             "asked": request.asked(),
             "weights": self.card.get("sha256", "in memory"),
         } | search.note()
-        return Cohort(Physiology("human", **tensors), np.arange(1, n + 1).astype(str), provenance)
+        return Cohort(Physiology("human", **tensors), numbered(n), provenance)
 
     def draw_given(
         self, people: dict[str, Tensor], given: dict[str, Tensor], generator: torch.Generator, steps: int

@@ -269,7 +269,8 @@ class Search:
 
     def _qualifying(self, some: Candidates) -> Physiology:
         bodies = self.drawing.bodies(some)
-        kept = bodies[torch.from_numpy(self.drawing.request.holds(bodies))]
+        holds = torch.from_numpy(self.drawing.request.holds(bodies))
+        kept = bodies if bool(holds.all()) else bodies[holds]
         self.found += len(kept.BW)
         if self.screen is not None and not self.found:
             slack = self.screen.slack(bodies)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pbpk.organs import ORGANS, PERFUSED, indices
-from pbpk.physiology import Cohort, Physiology
+from pbpk.physiology import Cohort, Physiology, numbered
 
 SCALARS = ("height", "BW", "HCT", "SCR", "GFR", "CO", "FAT", "BMC")
 NAMES = (*SCALARS, *(f"M_{organ}" for organ in ORGANS), *(f"Q_{organ}" for organ in PERFUSED))
@@ -49,4 +48,4 @@ def who(bodies: Physiology) -> dict[str, Tensor]:
 def cohort(bodies: Physiology, generator: str, seed: int) -> Cohort:
     """Returns drawn bodies with their origin."""
     n = len(bodies.BW)
-    return Cohort(bodies, np.arange(1, n + 1).astype(str), {"generator": generator, "seed": seed, "n": n})
+    return Cohort(bodies, numbered(n), {"generator": generator, "seed": seed, "n": n})

@@ -11,8 +11,10 @@ from pbpk.laws.definitions import (
     BLOOD_DENSITY,
     FAT_OF_ADIPOSE,
     LAWS,
+    OF_REFERENCE,
     drawn_weight_law,
     mass_band,
+    mass_band_by_size,
 )
 from pbpk.laws.exact import EXACT, ExactLaw
 from pbpk.laws.interval import wilson
@@ -27,6 +29,7 @@ __all__ = [
     "EXACT_TOLERANCES",
     "FAT_OF_ADIPOSE",
     "LAWS",
+    "OF_REFERENCE",
     "REFERENCE_ORGANS",
     "TOLERANCE",
     "WIDTHS",
@@ -35,6 +38,7 @@ __all__ = [
     "Report",
     "drawn_weight_law",
     "mass_band",
+    "mass_band_by_size",
     "nhanes_band",
     "reference_mass",
     "reference_masses",

@@ -9,6 +9,8 @@ Kinds: P one quantity, J joint, R a mass against the reference person of that st
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -300,20 +302,36 @@ def mass_band(p: Physiology, reference: Tensor | None = None) -> Bounds:
     Returns:
         The lower and the upper masses [kg], each with shape :math:`(*, 17)`.
     """
-    lower = [torch.zeros_like(p.BW)] * len(ORGANS)
-    upper = [torch.full_like(p.BW, torch.inf)] * len(ORGANS)
     if reference is None:
         reference = reference_masses(p.sex, p.age, p.height)
-    typical = dict(zip(REFERENCE_ORGANS, reference.unbind(-1), strict=True))
+    found = mass_band_by_size(p)
+    for organ, typical in zip(REFERENCE_ORGANS, reference.unbind(-1), strict=True):
+        least, most = OF_REFERENCE[organ]
+        found[organ] = least * typical, most * typical
+    anything = (torch.zeros_like(p.BW), torch.full_like(p.BW, torch.inf))
+    lower, upper = zip(*(found.get(organ, anything) for organ in ORGANS), strict=True)
+    return torch.stack(lower).movedim(0, -1), torch.stack(upper).movedim(0, -1)
+
+
+OF_REFERENCE: Mapping[str, tuple[float, float]] = {
+    law.organ: law.of_reference for law in LAWS if law.organ is not None and law.of_reference is not None
+}
+"""Between which multiples of its reference mass the laws C26-C34 keep an organ: its only law, of everyone."""
+
+
+def mass_band_by_size(p: Physiology) -> dict[str, Bounds]:
+    """Returns the masses [kg] that the laws C20-C25 leave to organs, by organ, each with shape :math:`(*)`.
+
+    They go by sex, age, height and BW, and not by a reference mass.
+    """
+    found: dict[str, Bounds] = {}
     for law in LAWS:
-        if law.organ is None:
-            continue
-        at = ORGANS.index(law.organ)
-        if law.of_reference is not None:  # of everyone, and the organ's only law
-            lower[at], upper[at] = (times * typical[law.organ] for times in law.of_reference)
+        if law.organ is None or law.of_reference is not None:
             continue
         here = law.applies(p)
         low, high = (bound / law.per_mass for bound in law.band(p))
-        lower[at] = torch.where(here, torch.maximum(lower[at], low), lower[at])
-        upper[at] = torch.where(here, torch.minimum(upper[at], high), upper[at])
-    return torch.stack(lower).movedim(0, -1), torch.stack(upper).movedim(0, -1)
+        low, high = torch.where(here, low, 0.0), torch.where(here, high, torch.inf)
+        if law.organ in found:
+            low, high = torch.maximum(found[law.organ][0], low), torch.minimum(found[law.organ][1], high)
+        found[law.organ] = low, high
+    return found

@@ -77,6 +77,29 @@ def test_what_is_looked_up_in_tables_is_alike(shipped, seed, n, spread):
     assert ((plain - fast).abs() <= 1e-12 * (1.0 + plain.abs())).all()
 
 
+def decoded_alike(shipped, people, spread: float, seed: int) -> None:
+    free = numbers(seed, len(people["age"]), len(NAMES), spread=spread)
+    plain, fast = both(shipped.coordinates.decode, free, people)
+    for name, value in plain.tensors().items():
+        assert torch.allclose(value, getattr(fast, name), rtol=1e-7, atol=0, equal_nan=True), name
+    assert violations(fast).rate == 0.0
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 5, 128, 200]), st.floats(0.1, 4.0))
+def test_bodies_are_decoded_alike(shipped, seed, n, spread):
+    """Far in the tails, where a probability above has ten digits left, to 1e-7."""
+    decoded_alike(shipped, shipped.demographics.draw(n, torch.Generator().manual_seed(seed)), spread, seed)
+
+
+@pytest.mark.parametrize("sex", [0.0, 1.0, 0.5])
+def test_bodies_are_decoded_alike_at_and_around_every_age_at_which_a_law_may_change(shipped, sex):
+    """The compiled laws are looked up by months; of an unknown sex they are asked as ever."""
+    months = torch.arange(1, 12 * 90, dtype=torch.float64) / 12.0
+    age = torch.cat([months, *(torch.nextafter(months, 100.0 * s * months) for s in (-1, 1)), months + 0.04])
+    people = {"sex": torch.full_like(age, sex), "race": torch.zeros_like(age).long(), "age": age}
+    decoded_alike(shipped, people, 1.0, seed=1)
+
+
 @pytest.mark.parametrize("given_some", [False, True])
 def test_the_network_says_the_same(shipped, given_some):
     people = shipped.demographics.draw(70, torch.Generator().manual_seed(1))
