@@ -24,9 +24,10 @@ from experiments import record
 from vpop.compiled import kernels
 from vpop.coordinates import NAMES
 from vpop.modulation import alike
-from vpop.pcdm import BLOCK, PCDM
+from vpop.pcdm import PCDM
 from vpop.rare import CHUNK
 from vpop.sample import STEPS
+from vpop.scores import BLOCK, one_step
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def stages(model: PCDM, rounds: int = 20) -> dict[str, float]:
             "who, and noise": lambda: (
                 model.demographics.draw(CHUNK, generator), torch.randn(CHUNK, len(NAMES), generator=generator)
             ),
-            "student's network": lambda: model._one_step(people, noise, None),
+            "student's network": lambda: one_step(model.student, people, noise, None),
             "transport": lambda: model.student_transport[0].apply(noise, people),
             "marginals": lambda: model.marginals.decode(noise.double()),
             "standing": lambda: model.standing.decode(left, people),

@@ -68,6 +68,12 @@ def _add_sample(commands: Any) -> None:
         help="of the sampler (default 20); 1: the student, fast",
     )
     command.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="how much is made of sex and race: 1 (default) draws the population, more exaggerates",
+    )
+    command.add_argument(
         "-o", "--output", type=output, required=True, metavar="FILE", help="the cohort file, .csv or .parquet"
     )
     command.set_defaults(action=_sample)
@@ -187,9 +193,9 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 _ALONE = {
-    "given": ("age", "sex", "where", "match", "population"),
-    "match": ("n", "age", "sex", "where", "given", "population", "steps"),
-    "population": ("where", "given", "match", "steps"),
+    "given": ("age", "sex", "where", "match", "population", "guidance"),
+    "match": ("n", "age", "sex", "where", "given", "population", "steps", "guidance"),
+    "population": ("where", "given", "match", "steps", "guidance"),
 }
 
 
@@ -216,6 +222,7 @@ def _sampled(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[
         where=arguments.where,
         steps=arguments.steps or STEPS,
         progress=progress,
+        guidance=1.0 if arguments.guidance is None else arguments.guidance,
     )
     return cohort, judge(cohort), ""
 

@@ -102,7 +102,7 @@ class RawDiffusion:
 
     def _train(self, scores: Tensor, who: Mapping[str, Tensor], weight: Tensor) -> None:
         network = fresh(len(rows.NAMES), self.width, self.depth, self.seed)
-        examples = Examples.of(scores, network.describe(**who), weight)
+        examples = Examples.of(scores, network.describe(**who), weight, givable=0)
         plain = denoising(network, examples, self.training.batch)
 
         def penalised(generator: torch.Generator) -> Tensor:

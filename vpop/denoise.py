@@ -7,11 +7,13 @@ With noise :math:`\sigma` and data of unit variance (Karras et al. 2022),
     c_{in} = \frac{1}{\sqrt{1 + \sigma^2}}
 
 Coordinates that are known enter clean, with a mask that says so; trained on random masks, one network
-draws whole people, conditions on any part of them, and fills in what is missing.
+draws whole people, conditions on any part of them, and fills in what is missing. It learns from some people
+without being told their sex and race, and so knows what follows from these (:class:`Guided`).
 
 References:
     Karras, Aittala, Aila, Laine (2022). Elucidating the design space of diffusion-based generative
     models. https://arxiv.org/abs/2206.00364
+    Ho, Salimans (2022). Classifier-free diffusion guidance. https://arxiv.org/abs/2207.12598
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from pbpk.physiology import RACES
 _LOG_SIGMA_MEAN, _LOG_SIGMA_SD = -0.7, 1.5
 YOUNGEST = 0.02  # years, a week: the network does not tell younger ages apart
 _AGE_CENTRES = (-3.0, -2.0, -1.0, 0.0, 1.0, 1.6, 2.1, 2.5, 2.9, 3.3, 3.7, 4.1, 4.4)  # ln years
+_AGE_FEATURES = len(_AGE_CENTRES) + 2
 
 
 def age_features(age: Tensor) -> Tensor:
@@ -71,7 +74,7 @@ class Denoiser(nn.Module):
         self.settings = {"coordinates": coordinates, "width": width, "depth": depth}
         frequencies = torch.linspace(0.25, 4.0, 8)
         self.register_buffer("frequencies", frequencies, persistent=False)
-        people = len(age_features(torch.zeros(()))) + 1 + len(RACES)
+        people = _AGE_FEATURES + 1 + len(RACES)
         self.condition = nn.Sequential(
             nn.Linear(people + 2 * len(frequencies), width),
             nn.SiLU(),
@@ -89,6 +92,11 @@ class Denoiser(nn.Module):
         """Describes who people are, with shape :math:`(n, p)`; an unknown race is all zeros."""
         races = functional.one_hot(race.clamp(min=0), len(RACES)) * (race >= 0)[..., None]
         return torch.cat([age_features(age), 2.0 * sex[..., None] - 1.0, races.to(age)], dim=-1)
+
+    @staticmethod
+    def unnamed(people: Tensor) -> Tensor:
+        """Returns descriptions, with shape :math:`(n, p)`, without the categories: age is all they say."""
+        return torch.cat([people[..., :_AGE_FEATURES], torch.zeros_like(people[..., _AGE_FEATURES:])], -1)
 
     def forward(self, noisy: Tensor, sigma: Tensor, people: Tensor, known: Tensor) -> Tensor:
         """Estimates the clean coordinates.
@@ -145,15 +153,38 @@ class Denoiser(nn.Module):
         return self.leave(functional.silu(hidden))
 
 
-def random_known(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Draws which coordinates are known: none for half of the rows, else any share of them."""
-    share = torch.rand(shape[0], 1, generator=generator)
-    share = torch.where(torch.rand(shape[0], 1, generator=generator) < 0.5, 0.0, share)
-    return (torch.rand(shape, generator=generator) < share).float()
+class Guided(nn.Module):
+    r"""A denoiser that makes more, or less, of sex and race than people do.
+
+    .. math:: D_w = D(x; \sigma, \text{age}) + w \left(D(x; \sigma, \text{age}, \text{sex}, \text{race})
+        - D(x; \sigma, \text{age})\right)
+
+    Arguments:
+        network: The denoiser.
+        weight: w; 1 changes nothing, 0 forgets the categories, more than 1 exaggerates them.
+
+    References:
+        Ho, Salimans (2022), equation 6, whose w is ours less 1.
+    """
+
+    def __init__(self, network: Denoiser, weight: float) -> None:
+        super().__init__()
+        self.network, self.weight = network, weight
+
+    def forward(self, noisy: Tensor, sigma: Tensor, people: Tensor, known: Tensor) -> Tensor:
+        """Estimates the clean coordinates as :meth:`Denoiser.forward` does."""
+        plain = self.network(noisy, sigma, Denoiser.unnamed(people), known)
+        named = self.network(noisy, sigma, people, known)
+        return torch.where(known > 0, noisy, torch.lerp(plain, named, self.weight))
 
 
 def loss(
-    denoiser: Denoiser, clean: Tensor, present: Tensor, people: Tensor, generator: torch.Generator
+    denoiser: Denoiser,
+    clean: Tensor,
+    present: Tensor,
+    people: Tensor,
+    known: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
     r"""Computes the denoising loss :math:`E\, \lambda(\sigma) \lVert D(x + \sigma n) - x \rVert^2`.
 
@@ -162,7 +193,8 @@ def loss(
         clean: The normal scores, 0 where missing, with shape :math:`(n, d)`.
         present: 1 where a score is present in the data, else 0, with shape :math:`(n, d)`.
         people: Who they are, with shape :math:`(n, p)`.
-        generator: The source of noise, noise levels and masks.
+        known: 1 where a score is given, else 0, with shape :math:`(n, d)`.
+        generator: The source of noise and noise levels.
 
     Returns:
         The mean over the coordinates that are present and not given, with shape :math:`()`.
@@ -173,7 +205,6 @@ def loss(
         on average is settled at high noise, so [ours] :math:`N(-0.7, 1.5^2)`.
     """
     sigma = torch.exp(_LOG_SIGMA_SD * torch.randn(len(clean), 1, generator=generator) + _LOG_SIGMA_MEAN)
-    known = random_known((clean.shape[0], clean.shape[1]), generator) * present
     noise = torch.randn(clean.shape, generator=generator) * sigma
     estimate = denoiser(torch.where(known > 0, clean, clean + noise), sigma, people, known)
     wanted = present * (1 - known)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
@@ -25,24 +25,23 @@ from vpop.calibration import Calibration, Population
 from vpop.compiled import kernels
 from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
-from vpop.denoise import Denoiser
+from vpop.denoise import Denoiser, Guided
 from vpop.marginals import Marginals
-from vpop.modulation import alike, quickest, tabulated
 from vpop.organ_layer import lawful
 from vpop.rare import CHUNK, Drawing, Search
 from vpop.request import Request
-from vpop.sample import STEPS, noise_levels, solve
+from vpop.sample import STEPS
+from vpop.scores import many_steps, one_step
 from vpop.standing import Standing, evened
-from vpop.student import LEVEL, Distillation, Student, distil, pairs
+from vpop.student import Distillation, Student, distil, pairs
 from vpop.training import Examples, Progress, Training, denoising, descend, fresh
 from vpop.transport import Transport
 from vpop.weights import Weights
 
-BLOCK = 512  # people whom the network sees at once, in an order in which neighbours are alike
 FEWEST = 50  # people below which a fit is refused
+MOST_GUIDANCE = 10.0
 STUDENT = Distillation(updates=3_000)
 
-Given = tuple[Tensor, Tensor] | None  # scores, and 1 where one is given
 Transports = tuple[Transport, Transport]  # where nothing is given, and where something is
 
 
@@ -59,6 +58,7 @@ class PCDM:
     Attributes:
         card: What is known of the fit: data, size, versions; stored with the weights.
         student: Draws in one step, once taught by :meth:`distil`.
+        guidance: How much is made of sex and race; set by :meth:`sample` for its own draws alone.
     """
 
     width: int = 128
@@ -67,6 +67,7 @@ class PCDM:
     seed: int = 0
     card: dict[str, Any] = field(default_factory=dict)
     student: Student | None = field(default=None, init=False, repr=False)
+    guidance: float = field(default=1.0, init=False, repr=False)
 
     def fit(
         self,
@@ -162,7 +163,7 @@ class PCDM:
         who = _who(bodies)
         scores = self.marginals.encode(self.standing.encode(free, who))
         described = Denoiser.describe(**who)
-        return Examples.of(scores, described, weight * evened(bodies.age, weight))
+        return Examples.of(scores, described, weight * evened(bodies.age, weight), len(WHO))
 
     @staticmethod
     def _enough(usable: Tensor) -> None:
@@ -200,10 +201,11 @@ class PCDM:
     ) -> Population:
         """Draws scores for whole chunks of people, as :meth:`_drawn` does."""
         drawn = []
-        for rows in torch.arange(len(people["age"])).split(CHUNK):
-            who = {name: value[rows] for name, value in people.items()}
-            noise = torch.randn(len(rows), len(NAMES), generator=generator)
-            drawn.append(self._drawn(who, None if free is None else free[rows], noise, steps))
+        with kernels(None, len(people["age"]) * steps):
+            for rows in torch.arange(len(people["age"])).split(CHUNK):
+                who = {name: value[rows] for name, value in people.items()}
+                noise = torch.randn(len(rows), len(NAMES), generator=generator)
+                drawn.append(self._drawn(who, None if free is None else free[rows], noise, steps))
         one = torch.ones_like(people["age"])
         return Population(torch.cat(drawn).double(), people["sex"], people["age"], one)
 
@@ -217,60 +219,15 @@ class PCDM:
 
     def _drawn(self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int) -> Tensor:
         """Draws the scores of a network, or of the student where there is one step."""
-        noise = noise.clone()
-        scores = known = None
+        given = None
         if free is not None:
             left = torch.nan_to_num(self.standing.encode(free, people))
-            scores, known = self.marginals.encode(left).float(), torch.isfinite(free).float()
-        order = alike(people)
-        drawn, ordered = noise[order], {name: value[order] for name, value in people.items()}
-        size = CHUNK if steps == 1 else BLOCK  # the student is narrower, and looks once
-        for first in range(0, len(order), size):
-            part = slice(first, first + size)
-            who = {name: value[part] for name, value in ordered.items()}
-            given = None if scores is None or known is None else (scores[order[part]], known[order[part]])
-            drawn[part] = (
-                self._one_step(who, drawn[part], given)
-                if steps == 1
-                else (solve(self._denoiser(who, given, steps), drawn[part], noise_levels(steps)))
-            )
-        noise[order] = drawn
-        return noise
-
-    def _one_step(self, people: Mapping[str, Tensor], noise: Tensor, given: Given) -> Tensor:
-        """Returns the student's scores of some people."""
-        assert self.student is not None  # draw_given has seen to it
-        if given is not None:
-            noise = torch.where(given[1] > 0, given[0], noise)
-        table = tabulated(self.student.network, 1)
-        student, modulation = quickest(self.student, table)
-        rows = table.rows(people)
-        known = None if given is None else given[1]
-        if rows is None:
-            described = Denoiser.describe(**people).float()
-            return self.student(noise, described, torch.zeros_like(noise) if known is None else known)
-        return student.jump(noise, modulation(LEVEL, rows), known)
-
-    def _denoiser(
-        self, people: Mapping[str, Tensor], given: Given, steps: int
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Returns the network for some people of whom some scores are given."""
-        table = tabulated(self.network, steps)
-        network, modulation = quickest(self.network, table)
-        rows = table.rows(people)
-        described = Denoiser.describe(**people).float()
-
-        def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            known = None
-            if given is not None:
-                scores, known = given
-                noisy = torch.where(known > 0, scores, noisy)
-            if rows is not None:
-                return network.estimate(noisy, sigma, modulation(sigma, rows), known)
-            mask = torch.zeros_like(noisy) if known is None else known
-            return self.network(noisy, sigma.expand(len(noisy), 1), described, mask)
-
-        return denoise
+            given = self.marginals.encode(left).float(), torch.isfinite(free).float()
+        if steps == 1:
+            assert self.student is not None  # draw_from has seen to it
+            return one_step(self.student, people, noise, given)
+        network = self.network if self.guidance == 1.0 else Guided(self.network, self.guidance)
+        return many_steps(network, people, noise, given, steps)
 
     def sample(
         self,
@@ -283,6 +240,7 @@ class PCDM:
         steps: int = STEPS,
         progress: Progress | None = None,
         compiled: bool | None = None,
+        guidance: float = 1.0,
     ) -> Cohort:
         """Draws n people who meet a request.
 
@@ -299,6 +257,8 @@ class PCDM:
             progress: Called with the number of people found and wanted.
             compiled: Whether compiled kernels run (extra ``fast``), which draw the same people to rounding;
                 by default for so many people as repay loading them.
+            guidance: How much is made of a person's sex and race (:class:`vpop.denoise.Guided`): 1 draws the
+                population, more than 1 caricatures.
 
         Returns:
             The cohort, with its origin in ``provenance``.
@@ -312,9 +272,10 @@ class PCDM:
         if n < 1:
             raise ValueError(f"n must be at least 1, but is {n}.")
         request = Request.make(age, sex, where, given)
+        model = self if guidance == 1.0 else self._guided(guidance, steps)
         found: list[Physiology] = []
         count = 0
-        search = Search(Drawing(self, request, steps), seed, n)
+        search = Search(Drawing(model, request, steps), seed, n)
         with kernels(compiled, n * steps):
             for bodies in search:
                 found.append(bodies)
@@ -329,12 +290,24 @@ class PCDM:
             "version": metadata.version("vpop"),
             "seed": seed,
             "steps": steps,
+            "guidance": guidance,
             "n": n,
             "conditions": request.text(),
             "asked": request.asked(),
             "weights": self.card.get("sha256", "in memory"),
         } | search.note()
         return Cohort(Physiology("human", **tensors), numbered(n), provenance)
+
+    def _guided(self, weight: float, steps: int) -> PCDM:
+        """Returns this model with a guided network, and without the student, who has seen none."""
+        if not 0.0 <= weight <= MOST_GUIDANCE or steps == 1:
+            raise ValueError(
+                f"guidance must lie in [0, {MOST_GUIDANCE:g}] with 2 or more steps, but is {weight:g} with "
+                f"steps {steps}. 1 draws the population, with any steps."
+            )
+        guided = copy.copy(self)
+        guided.guidance, guided.student = weight, None
+        return guided
 
     def draw_given(
         self, people: dict[str, Tensor], given: dict[str, Tensor], generator: torch.Generator, steps: int

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vpop.denoise import Denoiser, random_known
+from vpop.denoise import Denoiser
 from vpop.sample import STEPS, noise_levels, solve
 from vpop.training import Examples, Objective, Progress, Training, descend
 
@@ -99,7 +99,7 @@ def pairs(teacher: Denoiser, examples: Examples, n: int, generator: torch.Genera
 def _block(teacher: Denoiser, examples: Examples, generator: torch.Generator) -> Pairs:
     rows = examples.pick(_BLOCK, generator)
     clean, people = examples.scores[rows], examples.people[rows]
-    known = random_known((_BLOCK, clean.shape[1]), generator) * examples.present[rows]
+    known = examples.some_known(rows, generator)
     start = torch.randn(clean.shape, generator=generator)
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:

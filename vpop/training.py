@@ -15,6 +15,7 @@ _WARM_UP = 0.02  # share of the updates in which the learning rate rises
 _DECAY = 1e-4
 _LARGEST_GRADIENT = 1.0
 _FURTHEST = 6.0  # scores beyond are not people
+_UNNAMED = 0.1  # the share of people whose categories are not told, of the 0.1 to 0.2 of Ho, Salimans (2022)
 
 Progress = Callable[[int, int], None]
 Objective = Callable[[torch.Generator], Tensor]
@@ -33,7 +34,7 @@ class Training:
         calibration: How many people are drawn to calibrate the draws.
     """
 
-    updates: int = 9_000
+    updates: int = 8_500
     batch: int = 1024
     rate: float = 2e-3
     memory: float = 0.999
@@ -49,22 +50,37 @@ class Examples:
         present: 1 where a score is present, else 0, with shape :math:`(n, d)`.
         people: Who they are, as :meth:`vpop.denoise.Denoiser.describe` says it, with shape :math:`(n, p)`.
         weights: How often each is seen, with shape :math:`(n)`.
+        givable: How many scores, the first, may be given to who is drawn.
     """
 
     scores: Tensor
     present: Tensor
     people: Tensor
     weights: Tensor
+    givable: int
 
     @classmethod
-    def of(cls, scores: Tensor, people: Tensor, weights: Tensor) -> Examples:
+    def of(cls, scores: Tensor, people: Tensor, weights: Tensor, givable: int) -> Examples:
         """Takes scores of float64 with NaN where missing."""
         clean = torch.nan_to_num(scores).float().clamp(-_FURTHEST, _FURTHEST)
-        return cls(clean, torch.isfinite(scores).float(), people.float(), weights)
+        return cls(clean, torch.isfinite(scores).float(), people.float(), weights, givable)
 
     def pick(self, n: int, generator: torch.Generator) -> Tensor:
         """Returns n rows, drawn by weight with replacement."""
         return torch.multinomial(self.weights, n, replacement=True, generator=generator)
+
+    def some_known(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws which scores of some rows are given: of half of them none, else any share of those present.
+
+        Returns:
+            1 where given, else 0, with shape :math:`(m, d)`.
+        """
+        known = torch.zeros_like(self.present[rows])
+        share = torch.rand(len(rows), 1, generator=generator)
+        share = torch.where(torch.rand(len(rows), 1, generator=generator) < 0.5, 0.0, share)
+        given = torch.rand(len(rows), self.givable, generator=generator) < share
+        known[:, : self.givable] = given * self.present[rows, : self.givable]
+        return known
 
 
 def fresh(coordinates: int, width: int, depth: int, seed: int) -> Denoiser:
@@ -79,7 +95,11 @@ def denoising(network: Denoiser, examples: Examples, batch: int) -> Objective:
 
     def objective(generator: torch.Generator) -> Tensor:
         rows = examples.pick(batch, generator)
-        return loss(network, examples.scores[rows], examples.present[rows], examples.people[rows], generator)
+        scores, present, people = examples.scores[rows], examples.present[rows], examples.people[rows]
+        known = examples.some_known(rows, generator)
+        silent = torch.rand(batch, 1, generator=generator) < _UNNAMED
+        people = torch.where(silent, network.unnamed(people), people)
+        return loss(network, scores, present, people, known, generator)
 
     return objective
 

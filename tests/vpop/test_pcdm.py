@@ -50,6 +50,27 @@ def test_the_ordinary_man_whom_others_refuse_exists(shipped):
     assert violations(Cohort(body, np.arange(30).astype(str))).rate == 0.0
 
 
+def test_guidance_exaggerates_what_is_typical_of_a_race_and_breaks_no_law(shipped):
+    """Black people's muscle is above, Asian people's ("Other" in part) below that of others of a size."""
+
+    def apart(weight: float) -> float:
+        drawn = [
+            shipped.sample(300, age=(30, 50), where=f"race == {race!r}", guidance=weight).physiology
+            for race in ("Black", "Other")
+        ]
+        assert all(violations(body).rate == 0.0 for body in drawn)
+        black, other = (torch.log(body.mass("muscle") / body.BW).mean() for body in drawn)
+        return float(black - other)
+
+    assert apart(0.0) < apart(1.0) < apart(3.0)
+
+
+@pytest.mark.parametrize(("weight", "steps"), [(-1.0, 20), (11.0, 20), (float("nan"), 20), (2.0, 1)])
+def test_guidance_that_is_no_weight_or_beside_the_student_is_refused(shipped, weight, steps):
+    with pytest.raises(ValueError, match="guidance must lie in"):
+        shipped.sample(2, guidance=weight, steps=steps)
+
+
 def test_conditioning_moves_what_depends_on_it(shipped):
     """Livers of the tall and heavy are larger: the condition reaches the inside."""
     small = shipped.sample(200, sex="M", given={"age": 40, "BW": 60, "height": 165})

@@ -13,7 +13,7 @@ def examples(n: int = 400) -> Examples:
     x[:, 1] = x[:, 0]
     x[::2, 2] = torch.nan
     people = fresh(3, 16, 1, 0).describe(torch.zeros(n), torch.zeros(n).long(), torch.full((n,), 30.0))
-    return Examples.of(x, people, torch.ones(n))
+    return Examples.of(x, people, torch.ones(n), givable=2)
 
 
 def test_the_same_seed_gives_the_same_network():
@@ -39,3 +39,13 @@ def test_a_missing_score_is_absent_and_zero():
     some = examples()
     assert (some.present[::2, 2] == 0).all() and (some.scores[::2, 2] == 0).all()
     assert (some.present[1::2] == 1).all()
+
+
+def test_only_what_can_be_given_and_is_there_is_ever_known():
+    some = examples(4000)
+    rows = torch.arange(4000)
+    known = some.some_known(rows, torch.Generator().manual_seed(2))
+    assert known[:, 2].eq(0).all()
+    assert 0.2 < known[:, :2].mean() < 0.3  # of half of the rows half, on average
+    missing = Examples.of(torch.full((9, 3), torch.nan, dtype=torch.float64), some.people[:9], rows[:9], 3)
+    assert missing.some_known(torch.arange(9), torch.Generator().manual_seed(0)).eq(0).all()
