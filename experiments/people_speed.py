@@ -98,7 +98,7 @@ def stages(model: PCDM, rounds: int = 20) -> dict[str, float]:
                 model.demographics.draw(CHUNK, generator), torch.randn(CHUNK, len(NAMES), generator=generator)
             ),
             "student's network": lambda: one_step(model.student, people, noise, None),
-            "transport": lambda: model.student_transport[0].apply(noise, people),
+            "transport": lambda: model.student_transport.apply(noise, people),
             "marginals": lambda: model.marginals.decode(noise.double()),
             "standing": lambda: model.standing.decode(left, people),
             "calibration": lambda: model.student_calibration.apply(free, people),

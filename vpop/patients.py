@@ -25,7 +25,8 @@ from vpop.bayes import likely_heights
 from vpop.coordinates import GIVEN, WHO, Impossible, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.headings import in_canonical_units
-from vpop.pcdm import CHUNK, PCDM
+from vpop.pcdm import PCDM
+from vpop.rare import CHUNK
 from vpop.sample import STEPS
 
 _AGREE = 5e-3  # of a BMI beside height and weight: tables round it

@@ -9,7 +9,6 @@ it that whatever it draws obeys physiology, exactly, without a penalty and witho
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
@@ -26,14 +25,15 @@ from vpop.compiled import kernels
 from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.denoise import Denoiser, Guided
+from vpop.distil import Distillation, distil, pairs
 from vpop.marginals import Marginals
 from vpop.organ_layer import lawful
-from vpop.rare import CHUNK, Drawing, Search
+from vpop.rare import Drawing, Search
 from vpop.request import Request
 from vpop.sample import STEPS
 from vpop.scores import many_steps, one_step
 from vpop.standing import Standing, evened
-from vpop.student import Distillation, Student, distil, pairs
+from vpop.student import Student
 from vpop.training import Examples, Progress, Training, denoising, descend, fresh
 from vpop.transport import Transport
 from vpop.weights import Weights
@@ -41,8 +41,6 @@ from vpop.weights import Weights
 FEWEST = 50  # people below which a fit is refused
 MOST_GUIDANCE = 10.0
 STUDENT = Distillation(updates=3_000)
-
-Transports = tuple[Transport, Transport]  # where nothing is given, and where something is
 
 
 @dataclass
@@ -134,7 +132,8 @@ class PCDM:
         plan = plan or STUDENT
         bodies, free, weight = self._written(*self._lawful(cohort, weights))
         generator = torch.Generator().manual_seed(self.seed)
-        shown = pairs(self.network, self._examples(bodies, free, weight), plan.pairs, generator)
+        examples = self._examples(bodies, free, weight)
+        shown = pairs(self.network, examples, _who(bodies), plan.pairs, generator)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             student = Student(len(NAMES))
@@ -176,45 +175,28 @@ class PCDM:
     @torch.no_grad()
     def _corrected(
         self, bodies: Physiology, free: Tensor, weight: Tensor, steps: int
-    ) -> tuple[Transports, Calibration]:
+    ) -> tuple[Transport, Calibration]:
         """Learns how far a network's own draws are off the people, from many of them."""
         generator = torch.Generator().manual_seed(self.seed)
-        chunks = range(self.training.calibration // CHUNK + 1)
-        strangers = _joined([self.demographics.draw(CHUNK, generator) for _ in chunks])
-        drawn = self._many(strangers, None, generator, steps)
-        left = self.standing.decode(self.marginals.decode(drawn.free), strangers)
-        reference = Population(free, bodies.sex, bodies.age, weight)
-        calibration = Calibration.fit(dataclasses.replace(drawn, free=left), reference)
-
+        n = self.training.calibration
+        strangers = self.demographics.draw(n, generator)
+        noise = torch.randn(n, len(NAMES), generator=generator)
+        with kernels(None, n * steps):
+            drawn = self._drawn(strangers, None, noise, steps).double()
+        left = self.standing.decode(self.marginals.decode(drawn), strangers)
         who = _who(bodies)
-        rows = torch.multinomial(weight, len(drawn.free), replacement=True, generator=generator)
-        some = {name: value[rows] for name, value in who.items()}
-        known = torch.full_like(left, torch.nan)
-        known[:, : len(WHO)] = calibration.undo(free[rows], some)[:, : len(WHO)]
-        scores = self.marginals.encode(self.standing.encode(free, who))
-        people = dataclasses.replace(reference, free=scores)
-        given = self._many(some, known, generator, steps)
-        return (Transport.fit(drawn, people), Transport.fit(given, people)), calibration
-
-    def _many(
-        self, people: Mapping[str, Tensor], free: Tensor | None, generator: torch.Generator, steps: int
-    ) -> Population:
-        """Draws scores for whole chunks of people, as :meth:`_drawn` does."""
-        drawn = []
-        with kernels(None, len(people["age"]) * steps):
-            for rows in torch.arange(len(people["age"])).split(CHUNK):
-                who = {name: value[rows] for name, value in people.items()}
-                noise = torch.randn(len(rows), len(NAMES), generator=generator)
-                drawn.append(self._drawn(who, None if free is None else free[rows], noise, steps))
-        one = torch.ones_like(people["age"])
-        return Population(torch.cat(drawn).double(), people["sex"], people["age"], one)
+        theirs = self.marginals.encode(self.standing.encode(free, who))
+        ours = (strangers["sex"], strangers["age"], torch.ones(n, dtype=torch.float64))
+        reference = (bodies.sex, bodies.age, weight)
+        transport = Transport.fit(Population(drawn, *ours), Population(theirs, *reference))
+        return transport, Calibration.fit(Population(left, *ours), Population(free, *reference))
 
     def _denoised(
         self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int
     ) -> Tensor:
         """Draws coordinates for people, given those in ``free`` that are not NaN, if any."""
         to_people = self.student_transport if steps == 1 else self.transport
-        scores = to_people[free is not None].apply(self._drawn(people, free, noise, steps), people).double()
+        scores = to_people.apply(self._drawn(people, free, noise, steps), people).double()
         return self.standing.decode(self.marginals.decode(scores), people)
 
     def _drawn(self, people: Mapping[str, Tensor], free: Tensor | None, noise: Tensor, steps: int) -> Tensor:
@@ -352,10 +334,6 @@ class PCDM:
         model = cls(settings["width"], settings["depth"], seed=settings["seed"], card=card)
         stored.restore(model, tensors, file)
         return model
-
-
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _who(bodies: Physiology) -> dict[str, Tensor]:

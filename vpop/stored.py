@@ -30,7 +30,7 @@ Shapes = dict[str, tuple[int, ...]]
 _CHART = (2, len(growth.KNOTS), len(growth.SCORES))
 _CORRECTIONS: Shapes = {
     "calibration": (2, len(WHO), *_CHART),
-    "transport": (2, 2, len(transport.AGES), 1 + len(NAMES), len(NAMES) - len(WHO)),
+    "transport": (2, len(transport.AGES), 1 + len(NAMES), len(NAMES) - len(WHO)),
 }
 _TABLES: Shapes = {
     "standing": (2, 2, len(growth.KNOTS), len(NAMES)),
@@ -98,17 +98,13 @@ def _filled(network: Network, prefix: str, tensors: Mapping[str, Tensor]) -> Net
     return network.requires_grad_(False).eval()
 
 
-def _of_corrections(
-    prefix: str, transports: tuple[Transport, Transport], calibration: Calibration
-) -> dict[str, Tensor]:
+def _of_corrections(prefix: str, moved: Transport, calibration: Calibration) -> dict[str, Tensor]:
     return {
-        f"{prefix}transport": torch.stack([moved.maps for moved in transports]),
+        f"{prefix}transport": moved.maps,
         f"{prefix}calibration": torch.stack([calibration.drawn, calibration.people]),
     }
 
 
-def _corrections(
-    prefix: str, tensors: Mapping[str, Tensor]
-) -> tuple[tuple[Transport, Transport], Calibration]:
-    nothing_given, given = tensors[f"{prefix}transport"]
-    return (Transport(nothing_given), Transport(given)), Calibration(*tensors[f"{prefix}calibration"])
+def _corrections(prefix: str, tensors: Mapping[str, Tensor]) -> tuple[Transport, Calibration]:
+    moved = Transport(tensors[f"{prefix}transport"])
+    return moved, Calibration(*tensors[f"{prefix}calibration"])

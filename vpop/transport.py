@@ -9,8 +9,6 @@ network's own draws (d); a draw moves from the one Gaussian to the other by the 
     T = C_d^{-1/2} \left(C_d^{1/2} C_p C_d^{1/2}\right)^{1/2} C_d^{-1/2}
 
 and keeps whatever about it is not Gaussian. Maps stand at some ages of each sex, people between two ages.
-What a network draws about given scores scatters otherwise than what it draws freely, by up to a fifth: that
-has maps of its own.
 
 References:
     Dowson, Landau (1982). The Frechet distance between multivariate normal distributions.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pbpk.files import write_whole
 
-FORMAT = "vpop-pcdm-3"
+FORMAT = "vpop-pcdm-4"
 
 
 class Weights(NamedTuple):

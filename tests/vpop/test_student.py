@@ -5,9 +5,10 @@ import torch
 
 from pbpk.laws import violations
 from vpop.coordinates import NAMES
+from vpop.distil import Distillation
 from vpop.draw import pcdm
 from vpop.pcdm import PCDM, Training
-from vpop.student import Distillation, Student
+from vpop.student import Student
 
 SMALL = Distillation(updates=100, batch=256, rate=5e-3, memory=0.95, pairs=2048)
 
