@@ -42,9 +42,8 @@ def run(config: Config) -> dict[str, Any]:
     quality = pcdm_quality.Config(part=config.part, n=config.n, seed=config.seed)
     real = Sample.of(*pcdm_quality.survey(config.part, config.seed + 7)).some(config.n, config.seed)
     cohort, weights = pcdm_quality.survey("train", config.seed)
-    found: dict[str, Any] = {
-        "training people": {"muscle of Black adults": contrast(cohort.physiology, weights)}
-    }
+    muscle = "muscle of Black adults"
+    found: dict[str, Any] = {"training people": {muscle: contrast(cohort.physiology, weights)}}
     for weight in map(float, config.weights.split(",")):
         drawn = model.sample(config.n, config.seed, guidance=weight)
         adults = model.sample(config.adults, config.seed + 1, age=(18.0, 80.0), guidance=weight).physiology
