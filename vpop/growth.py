@@ -24,8 +24,8 @@ _YEARS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 25, 32, 4
 KNOTS = tuple(month / 12 for month in _MONTHS) + _YEARS
 SCORES = torch.linspace(-2.1, 2.1, 15, dtype=torch.float64)
 GRID = (float(SCORES[0]), 0.3)  # the first of the scores, and the step between them
-BANDWIDTH = 0.05  # in ln(age + 0.5): 11 days at birth, 6 months at 10 years, 4 years at 80
-_OVERLAP = 0.9  # of the distance between knots [ours, by cross-validation of height, weight and BMI]
+_BANDWIDTH = 0.05  # in ln(age + 0.5): 11 days at birth, 6 months at 10 years, 4 years at 80
+_OVERLAP = 0.45  # of the distance between knots: kernels so wide leave no one out who stands between two
 _ENOUGH = 60  # people, by effective number, whom a kernel must hold
 _WIDEST = 10.0
 _APART = 1e-3  # neighbouring quantiles of a logarithm are at least this far apart
@@ -164,18 +164,18 @@ def among_knots(age: Tensor) -> tuple[Tensor, Tensor]:
     return knots, stretch(age).clamp(knots[0], knots[-1])
 
 
-def kernel(knot: float, age: Tensor, weights: Tensor, width: float = BANDWIDTH) -> Tensor:
+def kernel(knot: float, age: Tensor, weights: Tensor) -> Tensor:
     """Returns how much each person weighs in at an age; the weights sum to 1.
 
     The kernel widens until enough people weigh in: a survey has few of a given month.
 
     Arguments:
-        knot: The age [year].
+        knot: The age [year], one of :data:`KNOTS`.
         age: The people's ages, with shape :math:`(n)`.
         weights: Their weights, with shape :math:`(n)`.
-        width: The standard deviation of the kernel on the scale of :func:`stretch`, at least.
     """
     distance = stretch(age) - math.log(knot + 0.5)
+    width = _width(knot)
     while True:
         near = weights * torch.exp(-0.5 * (distance / width) ** 2)
         effective = float(near.sum() ** 2 / (near**2).sum().clamp(min=1e-300))
@@ -184,35 +184,20 @@ def kernel(knot: float, age: Tensor, weights: Tensor, width: float = BANDWIDTH) 
         width *= 1.5
 
 
-def _chart(value: Tensor, age: Tensor, weights: Tensor) -> Tensor:
-    """Returns the quantiles of one sex, with shape :math:`(37, 15)`.
-
-    Kernels so wide that no one stands between two of them blur a spread or a skewness that changes with age.
-    So the people's scores on a first chart are looked at again: where they are not normal, it is put right.
-    """
-    near = [kernel(knot, age, weights, _width(knot)) for knot in KNOTS]
-    rows = [_quantiles_at(knot, value, age, people) for knot, people in zip(KNOTS, near, strict=True)]
-    chart = torch.stack(rows)
-    scores = Growth(chart.expand(2, -1, -1)).score(torch.exp(value), torch.zeros_like(age), age)
-    found = [weighted_quantiles(scores, people, ndtr(SCORES)) for people in near]
-    return torch.stack([_read(*row) for row in zip(rows, found, strict=True)])
-
-
 def _width(knot: float) -> float:
-    """Returns the width of a knot's kernel by its distance from those next to it."""
     at = KNOTS.index(knot)
     near = [math.log(age + 0.5) for age in KNOTS[max(at - 1, 0) : at + 2]]
-    return max(BANDWIDTH, _OVERLAP * (near[-1] - near[0]) / (len(near) - 1))
+    return max(_BANDWIDTH, _OVERLAP * (near[-1] - near[0]) / (len(near) - 1))
 
 
-def _read(row: Tensor, scores: Tensor) -> Tensor:
-    """Returns the logarithms that stand at some scores in a chart's row, all with shape (15)."""
-    return rising(torch.log(Row(row.expand(len(scores), -1)).value(scores)))
+def _chart(value: Tensor, age: Tensor, weights: Tensor) -> Tensor:
+    """Returns the quantiles of one sex, with shape :math:`(37, 15)`."""
+    return torch.stack([_quantiles_at(knot, value, age, weights) for knot in KNOTS])
 
 
-def _quantiles_at(knot: float, value: Tensor, age: Tensor, near: Tensor) -> Tensor:
+def _quantiles_at(knot: float, value: Tensor, age: Tensor, weights: Tensor) -> Tensor:
     """Slides the neighbours along a straight line to the knot and takes their quantiles."""
-    t = stretch(age)
+    near, t = kernel(knot, age, weights), stretch(age)
     centre = (near * t).sum()
     slope = (near * (t - centre) * value).sum() / ((near * (t - centre) ** 2).sum() + 1e-6)
     there = value + slope * (math.log(knot + 0.5) - t)
