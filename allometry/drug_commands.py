@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 20  # rows that a terminal holds
+_POINTS = 240  # about how many times of a profile
 
 
 def add_predict(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -65,7 +66,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.output:
         with write_whole(arguments.output) as partial:
             table.to_csv(partial, index=False)
-    print("\n".join(_lines(table, arguments.level)))
+    print("\n".join([*_lines(table, arguments.level), *([drugs.not_read] if drugs.not_read else [])]))
     return 0
 
 
@@ -97,22 +98,20 @@ def _translate(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     import pandas as pd
-    import torch
 
     from allometry.profiles import read_profiles
     from allometry.translation import translate
     from pbpk.checks import choose
     from pbpk.compound import Compound
     from pbpk.files import check_writable, write_whole
+    from pbpk.regimen import Regimen
 
-    if not 0.0 < arguments.hours < math.inf:
-        raise ValueError(f"--hours must be a positive number, but is {arguments.hours:g}.")
     if arguments.output:
         choose("the suffix of -o", Path(arguments.output).suffix.lower(), (".csv",))
         check_writable(arguments.output)
     compound = Compound.load(arguments.compound)
     profiles = read_profiles(arguments.profiles, float(compound.fup))
-    times = torch.linspace(0.0, arguments.hours, 241, dtype=torch.float64)
+    times = Regimen.parse(arguments.regimen).times(arguments.hours, _POINTS)
     simulation, fitted = translate(compound, profiles, arguments.regimen, times)
     C = simulation.concentration("plasma")[0]
     if arguments.output:
@@ -126,7 +125,8 @@ def _translate(arguments: argparse.Namespace) -> int:
         )
     AUC = simulation.AUC("plasma", infinite=True).item()
     dose = simulation.dose.sum().item()
-    print(f"human: AUC {AUC:.3g} mg h/L, Cmax {C.max().item():.3g} mg/L, dose/AUC {dose / AUC:.3g} L/h")
+    Cmax = simulation.nca()["Cmax"].item()
+    print(f"human: AUC {AUC:.3g} mg h/L, Cmax {Cmax:.3g} mg/L, dose/AUC {dose / AUC:.3g} L/h")
     return 0
 
 
@@ -141,7 +141,8 @@ def _lines(table: pd.DataFrame, level: float) -> list[str]:
         lines.append(f"{str(row['drug'])[:23]:24}{cells}  {row['species']}")
     if len(table) > _SHOWN:
         lines.append(f"and {len(table) - _SHOWN} more drugs")
-    return lines
+    notes = table[["drug", "note"]].head(_SHOWN).to_dict("records")
+    return lines + [f"{row['drug']}: {row['note']}" for row in notes if row["note"]]
 
 
 def _cell(row: dict, name: str) -> str:

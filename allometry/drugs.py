@@ -48,10 +48,12 @@ class Drugs:
         name: The drugs' names, with shape (n,).
         values: By (quantity, species) a column with shape (n,), NaN where not measured. The species of the
             area that is asked for is ``"target"``.
+        not_read: A line that names the table's further columns, "" where there are none.
     """
 
     name: NDArray[np.object_]
     values: Mapping[tuple[str, str], Array] = field(default_factory=dict)
+    not_read: str = ""
 
     def __len__(self) -> int:
         """Returns the number of drugs."""
@@ -93,7 +95,9 @@ def read_drugs(path: str | Path) -> Drugs:
         raise ValueError(
             f"drug must name each row of {table.name}, but row {int(np.argmin(name != '')) + 1} is blank."
         )
-    drugs = Drugs(name, _values(table, name))
+    values = _values(table, name)
+    read = [column for column in table.columns if _COLUMN.fullmatch(column.strip())]
+    drugs = Drugs(name, values, table.not_read(["drug", *read]))
     if not any(key[0] in ("CL", "Vss") and key[1] in ANIMALS for key in drugs.values):
         raise ValueError(
             f"{table.name} must have a column of an animal's clearance or volume, such as 'rat_CL' or "

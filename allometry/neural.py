@@ -308,6 +308,10 @@ def _check_request(
             raise ValueError(f"given must name quantities of a body, but has {name!r}.{hint}")
         if not 0.0 < value < math.inf:
             raise ValueError(f"given must hold positive numbers, but {name} is {value}.")
+        if name == "HCT" and value >= 1.0:
+            raise ValueError(
+                f"given must hold HCT as a fraction, but it is {value:g}. Divide a percentage by 100."
+            )
         if name.startswith("M_") and value >= BW:
             raise ValueError(
                 f"given must hold masses in kg below BW, but {name} is {value:g} in a body of {BW:g}. "

@@ -20,6 +20,7 @@ from pbpk.units import factor
 UNITS: Mapping[str, str] = {"time": "h", "concentration": "mg/L", "fu": "1", "BW": "kg"}
 """The columns of numbers, and their units where a heading names none."""
 _OPTIONAL = ("fu", "BW")
+_MOST = 1e6  # mg/L; no more of anything is in a litre
 _BRACKETS = re.compile(r"(?P<name>\w+)\s*[\[(]\s*(?P<unit>[^\])]*?)\s*[\])]")
 
 
@@ -56,6 +57,11 @@ class Profile:
             raise ValueError(
                 f"Profile.concentration must be positive, but holds {float(self.concentration[wrong][0]):g}. "
                 "Leave out what is below the limit of quantification."
+            )
+        if float(self.concentration.max()) > _MOST:
+            raise ValueError(
+                f"Profile.concentration must be at most {_MOST:g} mg/L, a kilogram in a litre, but holds "
+                f"{float(self.concentration.max()):g}. Check its unit."
             )
 
 

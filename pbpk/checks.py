@@ -57,10 +57,11 @@ def meant(name: str, known: Iterable[str]) -> str | None:
     >>> meant("heigth", ["height", "BW"]), meant("visit", ["height", "BW"])
     ('height', None)
     """
-    plain = " ".join(_UNIT.sub("", name.strip()).replace("_", " ").lower().split())
+    plain = _UNIT.sub("", name.strip()).lower()
     by_lower = {option.lower(): option for option in known}
-    if plain in _CALLED:
-        return by_lower.get(_CALLED[plain].lower())
+    words = " ".join(plain.replace("_", " ").split())
+    if words in _CALLED:
+        return by_lower.get(_CALLED[words].lower())
     longer = [option for option in by_lower if len(option) > 3]
     close = difflib.get_close_matches(plain, longer, n=1, cutoff=_SAME)
     return by_lower.get(plain) or (by_lower[close[0]] if close else None)

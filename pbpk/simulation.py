@@ -239,7 +239,11 @@ class Simulation:
 
         solved = (self.status == 0).reshape(-1)
         if not bool(solved.any()):
-            raise ValueError("quantiles must have at least one solved body, but every body failed.")
+            reasons = ", ".join(sorted({STATUS[s] for s in self.status.reshape(-1).tolist()}))
+            raise ValueError(
+                f"quantiles must have at least one solved body, but none is: {reasons}. See who breaks a law "
+                "with 'pbpk check'."
+            )
         frames = []
         for output in outputs:
             C = self.concentration(output).detach().reshape(-1, len(self.time))[solved]

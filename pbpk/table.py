@@ -10,20 +10,21 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pbpk.checks import choose, meant, nearest
+from pbpk.checks import choose, meant
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".parquet")
 METADATA = b"provenance"
+_NAMED = 8  # columns that a line names
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
 
@@ -50,18 +51,18 @@ class Table:
         """Returns the number of rows."""
         return len(self.frame)
 
-    def require(self, columns: Iterable[str]) -> None:
+    def require(self, columns: Sequence[str]) -> None:
         """Checks that the table has these columns.
 
         Raises:
-            ValueError: If one is missing; the message offers the nearest that is present.
+            ValueError: If one is missing; the message offers the one that must mean it.
         """
         present = self.columns
         missing = [column for column in columns if column not in present]
         if not missing:
             return
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        close = nearest(missing[0], set(present) - set(columns))
+        close = next((c for c in present if c not in columns and meant(c, missing[:1])), None)
         remedy = f" Rename its column {close!r}." if close else " Add the column."
         raise ValueError(f"{self.name} must have a column {missing[0]!r}{more}, but has none.{remedy}")
 
@@ -80,6 +81,13 @@ class Table:
                     f"{self.name} has a column {column!r}, which would not be read. "
                     f"Name it {f'{name} {unit}'.strip()!r}, or leave it out."
                 )
+
+    def not_read(self, known: Iterable[str]) -> str:
+        """Returns a line that names the columns that are none of ``known``, "" where all are."""
+        known = list(known)
+        left = [column for column in self.columns if column not in known]
+        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        return f"columns not read: {', '.join(left[:_NAMED])}{more}" if left else ""
 
     def text(self, column: str) -> np.ndarray:
         """Returns a column as strings, blank where the cell is empty, with shape (n,)."""

@@ -230,7 +230,7 @@ def _sampled(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[
 def _completed(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[Any, Any, str]:
     from pbpk.laws import violations
     from pbpk.table import read_table
-    from vpop.headings import in_canonical_units, not_given
+    from vpop.headings import KNOWN, in_canonical_units
     from vpop.patients import Patients, asked, complete
     from vpop.sample import STEPS
 
@@ -238,7 +238,7 @@ def _completed(model: Any, arguments: argparse.Namespace, progress: Any) -> tupl
     patients, each = Patients.of(table), arguments.n or 1
     cohort = complete(model, patients, each, arguments.seed, arguments.steps or STEPS)
     BMI = cohort.physiology.BMI
-    return cohort, violations(cohort, stated={"BMI": BMI}, asked=asked(patients, each)), not_given(table)
+    return cohort, violations(cohort, stated={"BMI": BMI}, asked=asked(patients, each)), table.not_read(KNOWN)
 
 
 def _matched(model: Any, arguments: argparse.Namespace, progress: Any) -> tuple[Any, Any, str]:
@@ -273,6 +273,8 @@ def _project(arguments: argparse.Namespace) -> int:
     from vpop.project import project
 
     choose("the suffix of -o", Path(arguments.output).suffix.lower(), SUFFIXES)
+    if arguments.distances is not None:
+        choose("the suffix of --distances", Path(arguments.distances).suffix.lower(), [".csv"])
     for path in (arguments.output, arguments.distances):
         if path is not None:
             check_writable(path)

@@ -30,7 +30,6 @@ KNOWN = ("id", "sex", "race", *UNITS, WEIGHT)
 _SPELT = {"years": "year", "y": "year", "yr": "year", "months": "month", "weeks": "week", "days": "day"}
 _SPELT |= {"inch": "in", "inches": "in", "feet": "ft", "lbs": "lb", "kg/m^2": "kg/m2", "kg/m²": "kg/m2"}
 _SPELT |= {"µmol/L": "umol/L", "μmol/L": "umol/L", "percent": "%", "mg/dl": "mg/dL", "umol/l": "umol/L"}
-_NAMED = 8  # columns that a line names
 _BRACKETS = re.compile(r"(?P<name>\w+)\s*[\[(]\s*(?P<unit>[^\])]*?)\s*[\])]\s*")
 
 
@@ -64,10 +63,3 @@ def in_canonical_units(table: Table) -> tuple[Table, frozenset[str]]:
     plain = replace(table, frame=frame.rename(columns=stated))
     plain.refuse_misspelt(KNOWN)
     return plain, frozenset(stated.values())
-
-
-def not_given(table: Table) -> str:
-    """Returns a line that names the columns of a table of people that are not read, "" where all are."""
-    left = [column for column in table.columns if column not in KNOWN]
-    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
-    return f"columns not read: {', '.join(left[:_NAMED])}{more}" if left else ""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def _strata(table: Table) -> list[Stratum]:
 
 
 def _check_both(strata: list[Stratum], name: str) -> None:
-    """Checks that every band has a height, and either a weight or a BMI."""
+    """Checks that every band has a height, and either a weight or a BMI, and that no two overlap."""
     bands: dict[tuple[float, float, float], set[str]] = {}
     for stratum in strata:
         bands.setdefault((stratum.sex, *stratum.age), set()).add(stratum.quantity)
@@ -154,6 +155,12 @@ def _check_both(strata: list[Stratum], name: str) -> None:
             raise ValueError(
                 f"{name} must give height and one of BW and BMI for each sex and age band, but gives "
                 f"{', '.join(sorted(found))} for {'men' if sex else 'women'} of {start:g} to {end:g} years."
+            )
+    for (sex, _, end), (other, start, _) in itertools.pairwise(sorted(bands)):
+        if sex == other and start < end:
+            raise ValueError(
+                f"the age bands of {name} must not overlap, but one of {'men' if sex else 'women'} ends at "
+                f"{end:g} and another begins at {start:g} years."
             )
 
 
@@ -192,8 +199,8 @@ def sample(
     drawn = kept = 0
     for round_ in range(_ROUNDS):
         people = model.sample(n, seed * _ROUNDS + round_, age=(start, end), sex=sex).physiology
-        known, lawful = _carried(people, reference, strata)
-        drawn += n
+        known, inside, lawful = _carried(people, reference, strata)
+        drawn += int(inside.sum())
         kept += int(lawful.sum())
         given = {name: value[lawful] for name, value in known.items()}
         race = _told(people, strata)[lawful]
@@ -202,7 +209,8 @@ def sample(
             break
     else:
         raise ValueError(
-            f"population {population!r} must be lawful people, but {kept} of {drawn} draws were."
+            f"population {population!r} must be lawful people, but {kept} of {drawn} draws of its ages were. "
+            "Check the units of its height [cm], BW [kg] or BMI, and its bands."
         )
     cohort = complete(model, _first(found, n), seed=seed)
     origin = dict(cohort.provenance) | {
@@ -237,8 +245,8 @@ def _first(found: list[Patients], n: int) -> Patients:
 
 def _carried(
     people: Physiology, reference: Physiology, strata: list[Stratum]
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Returns the carried height and weight, and who with them is lawful, each with shape (n)."""
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Returns the carried height and weight, who is in a band, and who of them is lawful, of shape (n)."""
     values = {name: getattr(people, name).clone() for name in QUANTITIES}
     of = {name: torch.zeros(people.shape, dtype=torch.bool) for name in QUANTITIES}
     for stratum in strata:
@@ -255,9 +263,10 @@ def _carried(
         of[stratum.quantity] |= here
     BW = torch.where(of["BMI"], values["BMI"] * (values["height"] / 100.0) ** 2, values["BW"])
     who = blank({"sex": people.sex, "race": torch.zeros_like(people.sex).long(), "age": people.age})
-    lawful = of["height"] & (of["BW"] | of["BMI"])
+    inside = of["height"] & (of["BW"] | of["BMI"])
+    lawful = inside.clone()
     for name, value in (("height", values["height"]), ("BMI", BW / (values["height"] / 100.0) ** 2)):
         who = who.replace(**{"height": values["height"], "BW": BW})
         lower, upper = limits.who(name, who)
         lawful = lawful & (value > lower) & (value < upper)
-    return {"height": values["height"], "BW": BW}, lawful
+    return {"height": values["height"], "BW": BW}, inside, lawful

@@ -7,7 +7,7 @@ only the rest is left to choosing among what is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -93,12 +93,19 @@ class Request:
         """
         _refuse_ages(age)
         exact = dict(given or {})
-        for name in exact:
+        for name, value in exact.items():
             choose("given", name, [*GIVEN, "age"])
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise TypeError(f"given must hold a number for {name}, but holds {value!r}. Write 175.0.")
         parts = _conjuncts(where)
         bounds = [bound for part in parts for bound in part.bounds()]
         _fix(exact, bounds)
         low, high = _narrow(*age, bounds)
+        if low > high:
+            raise ValueError(
+                f"where must not contradict age, but no age of {age[0]:g}:{age[1]:g} satisfies {where!r}. "
+                "Change one of them."
+            )
         if "age" in exact:
             if not low <= exact["age"] <= high:
                 raise ValueError(
@@ -108,7 +115,7 @@ class Request:
         exact = _settled(exact)
         who = {"age", "sex", "race"}
         left = [part for part in parts if not all(_exact(b) for b in part.bounds()) or not part.bounds()]
-        _refuse_contradicted(left, exact)
+        _refuse_contradicted(left, exact if sex is None else {**exact, "sex": sex})
         return cls(
             (low, high),
             None if sex is None else float(_SEX.tolist().index(choose("sex", sex, ["F", "M"]))),
@@ -171,8 +178,7 @@ class Request:
         """Returns what one body has of the columns that those parts name."""
         table = body_table(body)
         names = sorted(set[str]().union(*(part.columns() for part in self.after)))
-        values = ((name, table[name][0]) for name in names)
-        return ", ".join(f"{n} {v if isinstance(v, str) else format(v, '.4g')}" for n, v in values)
+        return _told((name, table[name][0]) for name in names)
 
     def too_rare(self, drawn: int, found: int, nearest: str) -> Impossible:
         """Returns the error that says no one is found.
@@ -192,7 +198,10 @@ class Request:
 
 def _refuse_ages(age: tuple[float, float]) -> None:
     """Raises if ages are no range inside the reference population's."""
-    low, high = age
+    try:
+        low, high = map(float, age)
+    except (TypeError, ValueError):
+        raise TypeError(f"age must be two numbers, (18, 65) say, but is {age!r}.") from None
     if not 0 <= low <= high <= OLDEST:
         raise ValueError(
             f"age must be a range inside 0:{OLDEST:g}, the ages of the reference population, "
@@ -204,6 +213,8 @@ def _conjuncts(where: str | None) -> list[Where]:
     """Returns the parts of a ``where`` that must all hold, once it is known that they can."""
     if where is None:
         return []
+    if not isinstance(where, str):
+        raise TypeError(f"where must be text, such as 'BMI >= 30', but is {where!r}.")
     parsed = Where.parse(where, columns())
     parsed.refuse_impossible(columns())
     return parsed.conjuncts()
@@ -229,16 +240,21 @@ def _fix(exact: dict[str, float], bounds: Sequence[Bound]) -> None:
             )
 
 
-def _refuse_contradicted(parts: Sequence[Where], exact: Mapping[str, float]) -> None:
+def _refuse_contradicted(parts: Sequence[Where], exact: Mapping[str, float | str]) -> None:
     """Raises if what is given exactly decides against a part: no one need be drawn to see it."""
     known = dict(exact)
     if {"height", "BW"} <= set(known):
-        known["BMI"] = known["BW"] / (known["height"] / 100.0) ** 2
+        known["BMI"] = float(known["BW"]) / (float(known["height"]) / 100.0) ** 2
     table = {name: np.array([value]) for name, value in known.items()}
     for part in parts:
         if part.columns() and part.columns() <= set(table) and not part.holds(table)[0]:
-            said = ", ".join(f"{name} {known[name]:.4g}" for name in sorted(part.columns()))
+            said = _told((name, known[name]) for name in sorted(part.columns()))
             raise ValueError(f"where must not contradict what is given, but ({part.text}) does: {said}.")
+
+
+def _told(values: Iterable[tuple[str, float | str]]) -> str:
+    """Returns columns and their values as words."""
+    return ", ".join(f"{n} {v if isinstance(v, str) else format(v, '.4g')}" for n, v in values)
 
 
 def _settled(exact: dict[str, float]) -> dict[str, float]:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from pbpk.checks import choose
+from pbpk.files import read_text
 from pbpk.physiology import RACES, Cohort
 from vpop.coordinates import Impossible
 from vpop.demographics import OLDEST
@@ -75,9 +76,10 @@ class Trial:
             OSError: If there is no such file.
         """
         path = Path(path)
+        text = read_text(path, "--match").removeprefix("\ufeff")
         try:
-            said = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            said = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path.name} must be TOML, but cannot be read ({error}).") from None
         return cls.of(said, path.stem)
 
@@ -92,7 +94,10 @@ class Trial:
         where = said.get("where")
         if where is not None and not isinstance(where, str):
             raise ValueError(f"a trial's where must be text, but is {where!r}.")
-        return cls(str(said.get("name", name)), n, repeats, where, shares, figures)
+        name = said.get("name", name)
+        if not isinstance(name, str):
+            raise ValueError(f"a trial's name must be text, but is {name!r}. Put it in quotes.")
+        return cls(name, n, repeats, where, shares, figures)
 
     def request(self) -> str | None:
         """Returns the ranges and the further request as one request, None where there is none."""
@@ -133,8 +138,8 @@ class Match:
     table: pd.DataFrame
 
     def text(self) -> str:
-        """Returns the figures asked for beside those reached."""
-        return self.table.to_string(index=False, float_format="%.4g")
+        """Returns the figures asked for beside those reached, "" where none is asked for."""
+        return self.table.to_string(index=False, float_format="%.4g", na_rep="") if len(self.table) else ""
 
 
 def match(
@@ -226,7 +231,7 @@ def balance(columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, flo
             side = "below" if gap.min() > 0 else "above"
             raise Impossible(
                 f"{column} {statistic} = {target:g} must be possible within the ranges, but lies {side} "
-                f"everyone drawn there ({_seen(columns, column)})."
+                f"everyone drawn there ({_seen(columns, column)}). Check its unit, or widen the ranges."
             )
     unit = gaps / scale
 

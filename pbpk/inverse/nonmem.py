@@ -21,6 +21,7 @@ from pbpk.table import Table, read_table
 REQUIRED: tuple[str, ...] = ("ID", "TIME", "DV", "AMT")
 OPTIONAL: tuple[str, ...] = ("RATE", "EVID", "MDV", "II", "ADDL", "SS", "BLQ", "LLOQ")
 _SAME = 1e-9  # h
+MOST = 1e6  # mg/L; no more of anything is in a litre
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,14 @@ def _check_one_kind(table: Table, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def _columns(table: Table, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the columns of numbers; what is optional and missing is 0."""
+    """Returns the columns of numbers; what is missing is 0, but for DV, where it is NaN."""
     n = len(ids)
     columns = {"TIME": table.numbers("TIME", ids)}
     for name in ("DV", "AMT", *OPTIONAL):
         there = name in table.columns
-        columns[name] = np.nan_to_num(_numbers(table, name, ids)) if there else np.zeros(n)
+        columns[name] = _numbers(table, name, ids) if there else np.zeros(n)
+        if name != "DV":
+            columns[name] = np.nan_to_num(columns[name])
     if "EVID" not in table.columns:
         columns["EVID"] = (columns["AMT"] > 0).astype(float)
     if columns["SS"].any():
@@ -146,7 +149,12 @@ def _person(
     dosed: bool,
 ) -> Person:
     given = _given(name, rows, where, file, dosed)
+    said = []
     is_seen = (rows["EVID"] == 0) & (rows["MDV"] == 0)
+    unknown = is_seen & np.isnan(rows["DV"]) & ~((rows["BLQ"] > 0) & (rows["LLOQ"] > 0))
+    if unknown.any():
+        said.append("Observations without DV are left out.")
+        is_seen &= ~unknown
     begin = given[0].time if given else 0.0
     before = is_seen & (rows["TIME"] < begin - _SAME)
     if before.any():
@@ -165,13 +173,18 @@ def _person(
         raise ValueError(
             f"a person must have an observation after the first dose, but {name!r} of {file} has none."
         )
-    value = rows["DV"][use] * factor
+    value = np.nan_to_num(rows["DV"][use]) * factor  # of one below its limit nothing else is known
+    if value.max() > MOST:
+        raise ValueError(
+            f"DV must be at most {MOST:g} mg/L, a kilogram in a litre, but person {name!r} of {file} has "
+            f"{value.max():g}. Check --unit."
+        )
     limit = np.where(
         rows["BLQ"][use] > 0, np.where(rows["LLOQ"][use] > 0, rows["LLOQ"][use] * factor, value), 0.0
     )
     _check_limit(name, rows, use, limit, file)
-    left_out = int(empty.sum())
-    said = ["What was sampled at the time of the first dose is left out: nothing is there yet."]
+    if empty.any():
+        said.append("What was sampled at the time of the first dose is left out: nothing is there yet.")
     seen = Seen(
         torch.tensor(rows["TIME"][use]),
         tuple(str(place) for place in where[use]),
@@ -179,7 +192,7 @@ def _person(
         torch.tensor(limit),
         torch.tensor(after[use]),
     )
-    return Person(name, given, seen, covariates, tuple(said if left_out else ()))
+    return Person(name, given, seen, covariates, tuple(said))
 
 
 def _given(

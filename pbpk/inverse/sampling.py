@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pbpk.checks import choose
 from pbpk.files import check_writable, write_whole
 from pbpk.inverse.command import design
 from pbpk.inverse.library import Recipe, load_problem
@@ -49,6 +50,11 @@ def sample(
         raise ValueError(f"--spread must lie in [0, {_SPREAD_LIMIT:g}], but is {spread:g}. 0.3 is 30 %.")
     if not 0 <= limit < float("inf"):
         raise ValueError(f"--limit must be 0 or more [mg/L], but is {limit:g}.")
+    if cohort and people > 1:
+        raise ValueError(
+            "--people must not stand beside --cohort, which says who they are, but is {people}. Leave it out."
+        )
+    choose("the suffix of -o", file.suffix.lower(), [".csv"])
     beside = file.with_name(f"{file.stem}-truth.csv")
     check_writable(file)
     check_writable(beside)

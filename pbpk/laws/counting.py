@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -56,10 +57,16 @@ def violations(
         The report.
 
     Raises:
-        ValueError: If ``tolerance`` is negative, or ``asked`` names no column.
+        TypeError: If ``bodies`` are none.
+        ValueError: If ``tolerance`` is negative or infinite, or ``asked`` names no column.
     """
-    if tolerance is not None and not tolerance >= 0:
-        raise ValueError(f"tolerance must be 0 or more, but is {tolerance}. 1e-9 is usual.")
+    if not isinstance(bodies, Cohort | Physiology):
+        raise TypeError(
+            f"bodies must be a Cohort or a Physiology, but is a {type(bodies).__name__}. Read a file by "
+            "load_cohort."
+        )
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise ValueError(f"tolerance must be 0 or more and finite, but is {tolerance}. 1e-9 is usual.")
     p = bodies.physiology if isinstance(bodies, Cohort) else bodies
     if asked is not None and not isinstance(asked, Mapping):
         raise ValueError(

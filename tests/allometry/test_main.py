@@ -83,6 +83,7 @@ def code(arguments: list[str]) -> int:
         (["rat", "human", "--given", "M_brain"], "argument --given: must read NAME=VALUE"),
         (["rat", "human", "--given", "M_brain=1400"], "--given must hold masses in kg below BW"),
         (["rat", "human", "--given", "CO=-1"], "--given must hold positive numbers, but CO is -1"),
+        (["rat", "human", "--given", "HCT=45"], "--given must hold HCT as a fraction, but it is 45"),
         (["rat", "human", "--model", "power", "--samples", "9"], "--samples must be left out"),
         (["rat", "human", "--BW", "70", "--adult", "60"], "--adult must be the adult weight in kg"),
         (["rat", "human", "--clade", "Primates"], "--clade must be left out for 'human'"),

@@ -61,6 +61,7 @@ def test_a_mean_and_an_sd_are_met_and_ranks_kept():
         ("M,18,80,height,170\nM,18,80,BW,-3\n", "must be a finite number of 0 or more"),
         ("M,80,18,height,170\nM,80,18,BW,70\n", "from_age below to_age"),
         ("M,18,80,heigth,170\n", "Did you mean 'height'"),
+        ("M,18,60,height,170\nM,18,60,BW,70\nM,40,80,height,170\nM,40,80,BW,70\n", "must not overlap"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(tmp_path, rows, words):
