@@ -25,7 +25,7 @@ from vpop.compiled import kernels
 from vpop.coordinates import NAMES
 from vpop.modulation import alike
 from vpop.pcdm import PCDM
-from vpop.rare import CHUNK
+from vpop.drawing import CHUNK
 from vpop.sample import STEPS
 from vpop.scores import BLOCK, one_step
 

@@ -25,8 +25,9 @@ import torch
 from experiments import record
 from pbpk.physiology import Physiology
 from vpop.demographics import OLDEST
+from vpop.drawing import Drawing
 from vpop.pcdm import PCDM
-from vpop.rare import Drawing, Search
+from vpop.rare import Search
 from vpop.request import Request, body_table
 from vpop.sample import STEPS
 from vpop.two_sample import c2st

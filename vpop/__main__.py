@@ -50,7 +50,8 @@ def _add_sample(commands: Any) -> None:
     command.add_argument(
         "--given",
         metavar="FILE",
-        help="a table of patients (id, sex, age, any of race, height, BW, BMI, HCT, SCR)",
+        help="a table of patients (id, sex, age, any of race, height, BW, BMI, HCT, SCR, GFR, CO, FAT, BMC, "
+        "M_<organ>, Q_<organ>)",
     )
     command.add_argument(
         "--match", metavar="FILE.toml", help="a trial's published means, SDs, ranges and shares; see README"

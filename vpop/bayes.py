@@ -5,7 +5,8 @@ population are drawn again with weights
 
 .. math:: w = p(height) \, p(BMI) \, p(HCT) \, p(SCR) \quad \text{given sex and age, of what is given}
 
-from the growth charts, 0 outside the laws. Where only the weight is given, the height is integrated over, and
+from the growth charts, 0 outside the laws; times the density of what is given inside a body
+(:mod:`vpop.gains`), if anything is. Where only the weight is given, the height is integrated over, and
 drawn from what is left of it. [ours]: the charts' values are taken as independent, given sex and age.
 """
 
@@ -29,15 +30,17 @@ def draw_again(
     n: int,
     coordinates: Coordinates,
     generator: torch.Generator,
+    inside: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Draws n of the people by how likely they are to have what is given.
 
     Arguments:
         people: Candidates: sex, race and age, with shape :math:`(m)`.
-        given: Values of :data:`vpop.coordinates.GIVEN`.
+        given: Values of :data:`vpop.coordinates.GIVEN`, and of :data:`vpop.inside.INSIDE`.
         n: How many are kept.
         coordinates: The model's coordinates, whose charts and laws decide.
         generator: The source of randomness.
+        inside: How likely each candidate is to have the latter, a log density, with shape :math:`(m)`.
 
     Returns:
         The people, with shape (n), and what each is given, with shape (n): a height too where only the
@@ -47,7 +50,7 @@ def draw_again(
         Impossible: If no candidate can have what is given, naming the law that forbids it.
     """
     values = {name: torch.full_like(people["age"], value) for name, value in given.items()}
-    weight = torch.ones_like(people["age"])
+    weight = torch.ones_like(people["age"]) if inside is None else torch.exp(inside - inside.max())
     for name in ("height", "BMI", "HCT", "SCR"):
         value = values.get(name)
         if name == "BMI" and "BW" in values and "height" in values:
@@ -71,6 +74,20 @@ def draw_again(
 
 def _of(columns: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
     return {name: value[kept] for name, value in columns.items()}
+
+
+def with_heights(
+    given: Mapping[str, Tensor],
+    people: Mapping[str, Tensor],
+    coordinates: Coordinates,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Adds a height drawn for each person where the weight is given alone: no coordinate of the model."""
+    if "BW" not in given or "height" in given:
+        return dict(given)
+    heights, likely = likely_heights(given["BW"], people, coordinates)
+    which = torch.multinomial(likely, 1, generator=generator)
+    return {**given, "height": heights.gather(1, which)[:, 0]}
 
 
 def likely_heights(

@@ -49,6 +49,11 @@ def conditional(
     drawn = np.stack(
         [everything(_again(model, real, seed + i, steps))[columns].to_numpy() for i in range(draws)]
     )
+    return judged(truth, drawn, columns, seed)
+
+
+def judged(truth: pd.DataFrame, drawn: np.ndarray, columns: list[str], seed: int) -> pd.DataFrame:
+    """Judges draws of the columns of n people, with shape (draws, n, columns); see :func:`conditional`."""
     tail = (1.0 - LEVEL) / 2.0
     sex = truth.sex.to_numpy()
     random = np.random.default_rng(seed)
@@ -64,7 +69,7 @@ def conditional(
         inside = ((y >= low) & (y <= high)).astype(float)
         share = float(inside.mean())
         error = float(inside.std() / len(y) ** 0.5)
-        others = np.stack([_others(y, sex[known], random) for _ in range(draws)])
+        others = np.stack([_others(y, sex[known], random) for _ in range(len(drawn))])
         rows.append(
             {
                 "column": name,

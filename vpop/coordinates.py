@@ -13,7 +13,7 @@ layer, so that the coordinates flatter no layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -226,14 +226,18 @@ def _divide(free: Tensor, prefix: str, total: Tensor, parts: Interval, order: li
 
 def _refuse_outside(name: str, value: Tensor, bounds: tuple[Tensor, Tensor], body: Physiology) -> None:
     outside = ~((value > bounds[0]) & (value < bounds[1]))
-    if not bool(outside.any()):
-        return
-    who = int(torch.nonzero(outside)[0])
-    laws = LAWS_OF.get(name, ())
-    binding = f"by law{'s' if len(laws) > 1 else ''} {' and '.join(laws)}" if laws else "to be believed"
-    sex = {1.0: "man", 0.0: "woman"}.get(float(body.sex[who]), "person")
-    low, high = (float(bound[who]) for bound in bounds)
-    raise Impossible(
-        f"{name} must lie in ({low:.4g}, {high:.4g}) for a {sex} "
-        f"of {float(body.age[who]):.3g} years {binding}, but {float(value[who]):.4g} is asked for."
+    if bool(outside.any()):
+        at = int(torch.nonzero(outside)[0])
+        wanted = must_lie(name, (float(bounds[0][at]), float(bounds[1][at])), LAWS_OF.get(name, ()), body, at)
+        raise Impossible(f"{wanted}, but {float(value[at]):.4g} is asked for.")
+
+
+def must_lie(name: str, bounds: tuple[float, float], laws: Sequence[str], body: Physiology, at: int) -> str:
+    """Says between which bounds laws keep a column of one of these bodies."""
+    listed = " and ".join([", ".join(laws[:-1]), *laws[-1:]] if len(laws) > 1 else laws)
+    binding = f"by law{'s' if len(laws) > 1 else ''} {listed}" if laws else "to be believed"
+    sex = {1.0: "man", 0.0: "woman"}.get(float(body.sex[at]), "person")
+    return (
+        f"{name} must lie in ({bounds[0]:.4g}, {bounds[1]:.4g}) for a {sex} "
+        f"of {float(body.age[at]):.3g} years {binding}"
     )

@@ -1,13 +1,14 @@
 r"""Real people completed: a table of what is known of patients -> whole bodies that have exactly that.
 
-A row says sex and age, and any of race, height, BW, BMI, HCT and SCR; a blank is unknown. What is known
-conditions the model, so that what is drawn for the rest hangs together with it, and comes back as it was
-given. Several bodies a patient show what remains open.
+A row says sex and age, and any of race, height, BW, BMI, HCT, SCR, and of what is measured inside: GFR, CO,
+FAT, BMC, organ masses and flows; a blank is unknown. What is known conditions the model, or moves what it
+draws (:mod:`vpop.update`), so that the rest hangs together with it, and comes back as it was given. Several
+bodies a patient show what remains open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,14 +23,18 @@ from pbpk.physiology import RACES, Cohort, Physiology
 from pbpk.plausible import check_units
 from pbpk.table import Table, read_table
 from vpop.bayes import likely_heights
-from vpop.coordinates import GIVEN, WHO, Impossible, blank
+from vpop.coordinates import GIVEN, NAMES, WHO, Impossible, blank
 from vpop.demographics import OLDEST, Demographics
+from vpop.drawing import CHUNK
+from vpop.gains import Gains
 from vpop.headings import in_canonical_units
+from vpop.inside import INSIDE, closed
 from vpop.pcdm import PCDM
-from vpop.rare import CHUNK
 from vpop.sample import STEPS
+from vpop.update import Columns, Update, of
 
 _AGREE = 5e-3  # of a BMI beside height and weight: tables round it
+_AT_ONCE = 32  # patients whose ensembles are drawn together
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Patients:
         sex: 1 male, 0 female, with shape (n).
         age: The age [year], with shape (n).
         race: The position in :data:`pbpk.physiology.RACES`, -1 where unknown, with shape (n).
-        given: By name of :data:`vpop.coordinates.GIVEN`, but BMI where height and BW are known, the values,
-            NaN where unknown, each with shape (n).
+        given: By name of :data:`vpop.coordinates.GIVEN`, but BMI where height and BW are known, and of
+            :data:`vpop.inside.INSIDE`, the values, NaN where unknown, each with shape (n).
     """
 
     id: np.ndarray
@@ -53,7 +58,7 @@ class Patients:
 
     @classmethod
     def load(cls, path: str | Path) -> Patients:
-        """Reads a CSV or Parquet table with the columns id, sex, age, and any of race and GIVEN.
+        """Reads a CSV or Parquet table with the columns id, sex, age, and any of race, GIVEN and INSIDE.
 
         A heading may name another unit than ours in brackets (:mod:`vpop.headings`).
 
@@ -69,7 +74,8 @@ class Patients:
         table.require(["id", "sex", "age"])
         ids = row_names(table)
         age = table.numbers("age", ids)
-        numbers = {name: table.numbers(name, ids, blank=True) for name in GIVEN if name in table.columns}
+        names = [name for name in (*GIVEN, *INSIDE) if name in table.columns]
+        numbers = {name: table.numbers(name, ids, blank=True) for name in names}
         unknown = dict.fromkeys(("height", "BW", "CO"), np.full(len(ids), np.nan))
         check_units({**unknown, "age": age, **numbers}, human=True)
         for name, value in zip(ids, age, strict=True):
@@ -78,8 +84,8 @@ class Patients:
                     f"age must be at most {OLDEST:g} years, the oldest of the reference population, but row "
                     f"{str(name)!r} of {table.name} has {value:g}."
                 )
-        given = {name: torch.from_numpy(value) for name, value in numbers.items()}
-        return cls(ids, _sex(table, ids), torch.from_numpy(age), _race(table, ids), _settled(given, ids))
+        given = _settled(closed({name: torch.from_numpy(value) for name, value in numbers.items()}), ids)
+        return cls(ids, _sex(table, ids), torch.from_numpy(age), _race(table, ids), given)
 
     def __len__(self) -> int:
         """Returns the number of people."""
@@ -161,18 +167,22 @@ def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, step
     row = torch.arange(len(patients)).repeat_interleave(each)
     generator = torch.Generator().manual_seed(seed)
     people = _people(patients, row, model.demographics, generator)
-    known = {name: value[row] for name, value in patients.given.items()}
-    known = _with_heights(known, people, patients.id[row.numpy()], model, generator)
-    pattern = torch.stack([torch.isfinite(value) for value in known.values()], -1)
+    stated = of(dict(patients.given), row)
+    known = _with_heights(stated, people, patients.id[row.numpy()], model, generator)
     parts: list[tuple[Tensor, Physiology]] = []
-    for which in torch.unique(pattern, dim=0):
-        alike = torch.nonzero((pattern == which).all(-1)).flatten()
-        names = [name for name, given in zip(known, which.tolist(), strict=True) if given]
+    for alike, asked_for in _alike(stated):
+        names = {*asked_for, "height"} if "BW" in asked_for else asked_for
         for part in alike.split(CHUNK):
-            some = {name: value[part] for name, value in people.items()}
-            given = {name: known[name][part] for name in names}
-            _refuse(model, some, given, patients.id[row[part].numpy()])
-            parts.append((part, model.draw_given(some, given, generator, steps)))
+            some, given = of(people, part), of({name: known[name] for name in names}, part)
+            ids = patients.id[row[part].numpy()]
+            _refuse(model, some, given, ids)
+            update = Update.of(model, asked_for)
+            bodies = (
+                _updated(update, some, given, row[part], ids, generator, steps)
+                if update.inside
+                else model.draw_given(some, given, generator, steps)
+            )
+            parts.append((part, bodies))
     back = torch.argsort(torch.cat([part for part, _ in parts]))
     tensors = {
         name: torch.cat([getattr(body, name) for _, body in parts])[back] for name in parts[0][1].tensors()
@@ -189,6 +199,46 @@ def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, step
         "weights": model.card.get("sha256", "in memory"),
     }
     return Cohort(Physiology("human", **tensors), np.array(ids, dtype=object), origin)
+
+
+def _alike(given: Columns) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
+    """Yields the positions of people of whom the same is known, and the names of it.
+
+    Of what lies inside it is enough that any of it is known: then all of it is named.
+    """
+    outside, inside = ([name for name in names if name in given] for names in (GIVEN, INSIDE))
+    known = [torch.isfinite(given[name]) for name in outside]
+    known += [torch.stack([torch.isfinite(given[name]) for name in inside]).any(0)] if inside else []
+    pattern = torch.stack(known, -1)
+    for which in torch.unique(pattern, dim=0):
+        seen = [name for name, there in zip(outside, which, strict=False) if there]
+        hidden = inside if inside and which[-1] else []
+        yield torch.nonzero((pattern == which).all(-1)).flatten(), (*seen, *hidden)
+
+
+def _updated(
+    update: Update,
+    people: Columns,
+    given: Columns,
+    row: Tensor,
+    ids: np.ndarray,
+    generator: torch.Generator,
+    steps: int,
+) -> Physiology:
+    """Draws bodies with what is given inside; ``row`` says which are the same patient's.
+
+    Raises:
+        Impossible: If a patient cannot have it, naming the patient and the law.
+    """
+    _, copies, counts = torch.unique_consecutive(row, return_inverse=True, return_counts=True)
+    first = counts.cumsum(0) - counts
+    found = [update.of_each(of(people, some), of(given, some), generator) for some in first.split(_AT_ONCE)]
+    noise = torch.randn(len(row), len(NAMES), generator=generator)
+    bodies, refused = update.draw(people, given, Gains.join(found)[copies], noise, steps, generator)
+    if bool(refused.who.any()):
+        at = int(torch.nonzero(refused.who)[0])
+        raise Impossible(f"patient {str(ids[at])!r}: {refused.why(at)}")
+    return bodies
 
 
 def asked(patients: Patients, each: int = 1) -> dict[str, Tensor]:

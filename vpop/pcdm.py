@@ -26,9 +26,10 @@ from vpop.coordinates import NAMES, WHO, Coordinates, blank
 from vpop.demographics import OLDEST, Demographics
 from vpop.denoise import Denoiser, Guided
 from vpop.distil import Distillation, distil, pairs
+from vpop.drawing import Drawing
 from vpop.marginals import Marginals
 from vpop.organ_layer import lawful
-from vpop.rare import Drawing, Search
+from vpop.rare import Search
 from vpop.request import Request
 from vpop.sample import STEPS
 from vpop.scores import many_steps, one_step
@@ -234,7 +235,7 @@ class PCDM:
             age: The closed range of ages [year].
             sex: ``"M"``, ``"F"`` or None for both.
             where: A request in the language of :mod:`vpop.where`; ``column == value`` is met exactly.
-            given: Values that every person has exactly: height, BW, BMI, HCT, SCR, age.
+            given: Values that all have exactly: age, height, BW, BMI, HCT, SCR, GFR, CO, FAT, M_liver, ...
             steps: The steps of the sampler; 1 for the student, which is several times faster.
             progress: Called with the number of people found and wanted.
             compiled: Whether compiled kernels run (extra ``fast``), which draw the same people to rounding;
@@ -303,6 +304,13 @@ class PCDM:
         self, people: dict[str, Tensor], given: Mapping[str, Tensor], noise: Tensor, steps: int
     ) -> Physiology:
         """Draws the body that comes of each person's noise, shape (m, d), as :meth:`draw_given` does."""
+        return self.coordinates.decode(self.draw_free(people, given, noise, steps), people, given)
+
+    @torch.no_grad()
+    def draw_free(
+        self, people: dict[str, Tensor], given: Mapping[str, Tensor], noise: Tensor, steps: int
+    ) -> Tensor:
+        """Draws the free numbers of those bodies, with shape (m, d)."""
         if steps < (2 if self.student is None else 1):
             raise ValueError(
                 f"steps must be 2 or more, or 1 for a model with a student, but is {steps}. "
@@ -312,8 +320,7 @@ class PCDM:
         known = None
         if given:
             known = calibration.undo(self.coordinates.known(blank(people), given), people)
-        free = calibration.apply(self._denoised(people, known, noise, steps), people)
-        return self.coordinates.decode(free, people, given)
+        return calibration.apply(self._denoised(people, known, noise, steps), people)
 
     def save(self, path: str | Path) -> None:
         """Writes the weights as safetensors and beside them the card as JSON, both whole or neither."""

@@ -11,116 +11,30 @@ to lose one in a thousand of these (:data:`vpop.forecast.LOST`); of the rarest s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pbpk.physiology import Physiology
-from vpop.coordinates import NAMES, Coordinates
-from vpop.demographics import Demographics
+from vpop.drawing import CHUNK, Candidates, Drawing
 from vpop.forecast import Line, Trust
-from vpop.request import Request, body_table
-from vpop.student import Student
+from vpop.request import body_table
 
-CHUNK = 2048  # people drawn at once; part of what a seed means
 TOGETHER = 4  # chunks drawn at once where many people are wanted: fewer, larger operations
 RARE = 0.05  # the share of the first people below which a request counts as rare
 PATIENCE = 100  # chunks' worth of people without one success before a request is given up
 SCREENED_PATIENCE = 500  # the same, where few of a chunk are drawn in full
 _TELLING = CHUNK // 2  # the first people, who tell whether a request is rare
 _THIN = 8  # a chunk that holds few people counts for at least so small a part of a full one
-_PILOT, _FEWEST, _MOST_CHUNKS = 65_536, 16_384, 1024  # people of the pilot, and where they are sought
+_FEWEST = 16_384  # people of a pilot that can be learnt from
 _FIRST, _TAIL, _FULL = 4096, 4096, 1024  # of them drawn roughly: anyone, the likely; in full
 _ANYONE = 0.05  # what anyone weighs beside the likely, when the line is learnt
 _LIKELY = 4.0  # times those who qualify: how many are likely
 _CAUTION = 1.5  # the student's errors have longer tails than the normal [ours, by the people lost]
-_SEED = 1_500_450_271  # of the pilot; no chunk of a seed below 1,500 has it
 _KEPT = (1 / 128, 1 / 32)  # shares kept at least: of everyone by the line, of the likely by the student
-
-Columns = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """People of whom no body is drawn yet.
-
-    Attributes:
-        people: Sex, race and age, with shape :math:`(n)`.
-        given: What each is given, with shape :math:`(n)`.
-        noise: What a body is made of, with shape :math:`(n, d)`.
-    """
-
-    people: Columns
-    given: Columns
-    noise: Tensor
-
-    def __len__(self) -> int:
-        """Returns the number of people."""
-        return len(self.noise)
-
-    def __getitem__(self, which: Tensor | slice) -> Candidates:
-        """Returns those whom a mask or positions choose."""
-        people, given = ({k: v[which] for k, v in columns.items()} for columns in (self.people, self.given))
-        return Candidates(people, given, self.noise[which])
-
-    @classmethod
-    def join(cls, parts: Sequence[Candidates]) -> Candidates:
-        """Returns all of them, in their order."""
-        some = [part for part in parts if len(part)] or [parts[0]]
-        people = {name: torch.cat([part.people[name] for part in some]) for name in some[0].people}
-        given = {name: torch.cat([part.given[name] for part in some]) for name in some[0].given}
-        return cls(people, given, torch.cat([part.noise for part in some]))
-
-
-class Model(Protocol):
-    """What draws bodies: :class:`vpop.pcdm.PCDM`."""
-
-    demographics: Demographics
-    coordinates: Coordinates
-    student: Student | None
-
-    def draw_from(
-        self, people: Columns, given: Mapping[str, Tensor], noise: Tensor, steps: int
-    ) -> Physiology:
-        """Draws one body for each of the people from noise."""
-        ...
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A model that draws people for a request in so many steps."""
-
-    model: Model
-    request: Request
-    steps: int
-
-    @property
-    def rough_steps(self) -> int:
-        """Returns the steps that tell roughly who will qualify: the student's one, or none fewer."""
-        return 1 if self.model.student is not None else self.steps
-
-    def candidates(self, generator: torch.Generator) -> Candidates:
-        """Draws the people of one chunk."""
-        model = self.model
-        people, given = self.request.people(model.demographics, model.coordinates, CHUNK, generator)
-        return Candidates(people, given, torch.randn(len(people["age"]), len(NAMES), generator=generator))
-
-    def bodies(self, some: Candidates, steps: int | None = None) -> Physiology:
-        """Draws their bodies."""
-        return self.model.draw_from(some.people, some.given, some.noise, steps or self.steps)
-
-    def pilot(self) -> tuple[Candidates, float]:
-        """Draws people to learn from, the same for every seed; returns also how many a chunk holds."""
-        generator = torch.Generator().manual_seed(_SEED)
-        parts: list[Candidates] = []
-        while sum(map(len, parts)) < _PILOT and len(parts) < _MOST_CHUNKS:
-            parts.append(self.candidates(generator))
-        found = Candidates.join(parts)
-        return found, len(found) / len(parts)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ only the rest is left to choosing among what is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -16,17 +16,20 @@ import torch
 from torch import Tensor
 
 from pbpk.checks import choose
+from pbpk.laws.exact import column
 from pbpk.organs import ORGANS, WITHOUT_FLOW
 from pbpk.physiology import RACES, Physiology
 from vpop import limits
 from vpop.bayes import CANDIDATES, draw_again
 from vpop.coordinates import GIVEN, Coordinates, Impossible, blank
 from vpop.demographics import OLDEST, Demographics
+from vpop.inside import FLOWS, INSIDE, MASSES, closed
 from vpop.where import Bound, Range, Where
 
 _SEX = np.array(["F", "M"])
 _RACE = np.array(RACES)
 _LOUD = 1e9
+_FIXED = ("age", *GIVEN, *INSIDE)  # what can be asked for exactly
 _ML_PER_MIN = 0.06  # mL/min in L/h
 
 
@@ -94,9 +97,11 @@ class Request:
         _refuse_ages(age)
         exact = dict(given or {})
         for name, value in exact.items():
-            choose("given", name, [*GIVEN, "age"])
+            choose("given", name, _FIXED)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise TypeError(f"given must hold a number for {name}, but holds {value!r}. Write 175.0.")
+            if not 0.0 <= value < np.inf:
+                raise ValueError(f"given must hold numbers of 0 or more, but {name} is {value}.")
         parts = _conjuncts(where)
         bounds = [bound for part in parts for bound in part.bounds()]
         _fix(exact, bounds)
@@ -112,7 +117,7 @@ class Request:
                     f"age must be one, but {exact['age']:g} contradicts the range {low:g}:{high:g}."
                 )
             low = high = exact.pop("age")
-        exact = _settled(exact)
+        exact = _settled(_closed(exact))
         who = {"age", "sex", "race"}
         left = [part for part in parts if not all(_exact(b) for b in part.bounds()) or not part.bounds()]
         _refuse_contradicted(left, exact if sex is None else {**exact, "sex": sex})
@@ -142,9 +147,17 @@ class Request:
         return " and ".join([*parts, *(f"({part.text})" for part in (*self.before, *self.after))])
 
     def people(
-        self, demographics: Demographics, coordinates: Coordinates, n: int, generator: torch.Generator
+        self,
+        demographics: Demographics,
+        coordinates: Coordinates,
+        n: int,
+        generator: torch.Generator,
+        inside: Callable[[dict[str, Tensor]], Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Draws up to n people of the right sex, race and age, and what each of them is given."""
+        """Draws up to n people of the right sex, race and age, and what each of them is given.
+
+        ``inside`` says how likely people are to have what is given inside: a log density.
+        """
         for bound in (bound for part in self.before for bound in part.bounds()):
             if (bound.column, bound.comparison) == ("sex", "=="):
                 demographics.refuse_absent(str(bound.value))
@@ -156,14 +169,15 @@ class Request:
             people = {name: value[keep] for name, value in people.items()}
         if not self.given or not len(people["age"]):
             return people, {}
-        return draw_again(people, self.given, n, coordinates, generator)
+        likely = None if inside is None else inside(people)
+        return draw_again(people, self.given, n, coordinates, generator, likely)
 
     def holds(self, bodies: Physiology) -> np.ndarray:
-        """Returns who satisfies the parts that need a body, with shape :math:`(m)`."""
-        if not self.after:
-            return np.ones(len(bodies.BW), dtype=bool)
-        table = body_table(bodies)
-        return np.logical_and.reduce([part.holds(table) for part in self.after])
+        """Returns who satisfies the parts that need a body, and has what is given inside; shape (m)."""
+        held = [np.ones(len(bodies.BW), dtype=bool)]
+        held += [(column(bodies, name) == self.given[name]).numpy() for name in INSIDE if name in self.given]
+        table = body_table(bodies) if self.after else {}
+        return np.logical_and.reduce([*held, *(part.holds(table) for part in self.after)])
 
     def slack(self, table: Mapping[str, np.ndarray], among: Mapping[str, np.ndarray]) -> Tensor:
         """Returns by how much bodies satisfy those parts, with shape :math:`(m)`; see :meth:`Where.slack`.
@@ -235,8 +249,9 @@ def _fix(exact: dict[str, float], bounds: Sequence[Bound]) -> None:
                 )
         elif bound.comparison == "==" and not isinstance(bound.value, str):
             raise ValueError(
-                f"where: '==' must fix one of {', '.join((*GIVEN, 'age'))}, but {bound.column} is fixed, "
-                f"which nobody has exactly. Ask for a range: {_around(bound)}."
+                f"where: '==' must fix one of {', '.join(_FIXED[: -len(MASSES + FLOWS)])}, M_<organ>, "
+                f"Q_<organ>, but {bound.column} is fixed, which nobody has exactly. Ask for a range: "
+                f"{_around(bound)}."
             )
 
 
@@ -255,6 +270,12 @@ def _refuse_contradicted(parts: Sequence[Where], exact: Mapping[str, float | str
 def _told(values: Iterable[tuple[str, float | str]]) -> str:
     """Returns columns and their values as words."""
     return ", ".join(f"{n} {v if isinstance(v, str) else format(v, '.4g')}" for n, v in values)
+
+
+def _closed(exact: Mapping[str, float]) -> dict[str, float]:
+    """Adds the weight or the cardiac output where all its parts are given."""
+    values = {name: torch.tensor(value, dtype=torch.float64) for name, value in exact.items()}
+    return {name: float(value) for name, value in closed(values).items()}
 
 
 def _settled(exact: dict[str, float]) -> dict[str, float]:
@@ -287,7 +308,7 @@ def _around(bound: Bound) -> str:
 
 def _exact(bound: Bound) -> bool:
     """Tells whether a bound fixes a column that the model conditions on."""
-    return bound.comparison == "==" and bound.column in (*GIVEN, "age")
+    return bound.comparison == "==" and bound.column in _FIXED
 
 
 def _narrow(low: float, high: float, bounds: list[Bound]) -> tuple[float, float]:

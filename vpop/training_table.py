@@ -71,7 +71,7 @@ class TrainingTable:
     def of(cls, table: Table, charts: Mapping[str, Growth]) -> TrainingTable:
         """Returns the people of a table just read; see :meth:`load`."""
         table.require(["sex", "age"])
-        table, stated = in_canonical_units(table)
+        table, stated = in_canonical_units(table, ("age", *GIVEN))
         removed = {}
         table, removed["without sex or age"] = _with_sex_and_age(table)
         numbers = _numbers(table)
@@ -87,11 +87,11 @@ class TrainingTable:
         if not float(weights.sum()) > 0:
             raise ValueError(f"{WEIGHT} must be positive for someone, but is 0 for all of {table.name}.")
         steps = {name: step for name, values in known.items() if (step := _grid(values)) is not None}
-        frame = table.frame.assign(age=np.minimum(known["age"], OLDEST))
+        unused = sorted(set(table.columns) - {"id", "sex", "race", *numbers})
+        frame = table.frame.drop(columns=unused).assign(age=np.minimum(known["age"], OLDEST))
         patients = Patients.of(replace(table, frame=frame))
         inside = lawful(patients)
         removed["outside the laws C08 to C11"] = int((~inside).sum())
-        unused = sorted(set(table.columns) - {"id", "sex", "race", *numbers})
         patients = patients[inside]
         if len(patients) < FEWEST:
             raise ValueError(_few(table.name, len(patients), "whose height, BMI and haematocrit are lawful"))

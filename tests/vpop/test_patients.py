@@ -4,9 +4,11 @@ import pandas as pd
 import pytest
 import torch
 
+from pbpk.io import save_cohort
 from pbpk.laws import violations
 from pbpk.table import Table
 from vpop.__main__ import main
+from vpop.headings import in_canonical_units
 from vpop.patients import Patients, asked, complete
 from vpop.pcdm import PCDM
 
@@ -55,6 +57,46 @@ def test_a_unit_in_brackets_is_read(tmp_path):
     assert Patients.load(tmp_path / "ward.csv").given["BW"][0].item() == pytest.approx(58 * 0.45359237)
 
 
+@pytest.mark.parametrize(
+    ("heading", "cell", "name", "value"),
+    [
+        ("GFR [mL/min]", "100", "GFR", 6.0),
+        ("GFR [mL/min/1.73m2]", "100", "GFR", 6.0 * (175 * 58 / 3600) ** 0.5 / 1.73),
+        ("CO (L/min)", "5", "CO", 300.0),
+        ("CO (L/min/m2)", "3", "CO", 180.0 * (175 * 58 / 3600) ** 0.5),
+        ("FAT [%]", "20", "FAT", 11.6),
+        ("M_liver [g]", "1500", "M_liver", 1.5),
+    ],
+)
+def test_what_is_measured_inside_is_read_in_the_units_of_its_laboratory(heading, cell, name, value):
+    table = Table("ward.csv", ROWS.assign(**{heading: [cell, "", "", ""]}))
+    assert Patients.of(in_canonical_units(table)[0]).given[name][0].item() == pytest.approx(value)
+
+
+INSIDE = {
+    "GFR": ["6.2", "", "4.1", ""],
+    "FAT": ["", "", "33", ""],
+    "M_liver": ["", "1.1", "", ""],
+}
+
+
+def test_what_is_known_inside_comes_back_exactly_beside_those_of_whom_it_is_not(model):
+    known = patients(**INSIDE)
+    cohort = complete(model, known, each=2, seed=1, steps=1)
+    assert violations(cohort, asked=asked(known, 2)).rate == 0.0
+    body = cohort.physiology
+    assert body.GFR[:2].eq(6.2).all() and body.mass("liver")[2:4].eq(1.1).all()
+    assert body.FAT[4:6].eq(33).all() and body.FAT[0] != body.FAT[1]
+    assert body.height[4] != body.height[5]  # of her only the weight is known
+
+
+def test_a_cohort_of_the_model_given_back_is_itself(model, tmp_path):
+    cohort = model.sample(5, seed=3, age=(18, 80), steps=1)
+    save_cohort(cohort, tmp_path / "cohort.csv")
+    again = complete(model, Patients.load(tmp_path / "cohort.csv"), steps=1).physiology
+    assert torch.equal(again.M, cohort.physiology.M) and torch.equal(again.Q, cohort.physiology.Q)
+
+
 def test_what_is_unknown_differs_between_the_bodies_of_a_patient(model):
     body = complete(model, patients(), each=20, seed=2).physiology
     assert body.mass("liver")[:20].std() > 0.05
@@ -76,6 +118,9 @@ def test_a_patient_is_the_same_whoever_is_beside_it_or_not_asked_again(model):
         ({"height": ["1.75", "1.28", "", ""]}, "height must be in cm"),
         ({"sex": ["M", "F", "x", "M"]}, "sex of row 'woman' must be one of M, F"),
         ({"race": ["", "Martian", "", ""]}, "race of row 'girl'"),
+        ({"M_liver": ["1.5", "4", "", ""]}, r"patient 'girl': M_liver must lie in .* by law C26, but 4 is"),
+        ({"FAT": ["50", "", "", ""]}, r"patient 'man': .* laws? C2.* is what FAT must have"),
+        ({"M_liver": ["1500", "1100", "", ""]}, "M_liver must be in kg"),
     ],
 )
 def test_what_no_person_can_be_is_refused_by_name(model, changes, words):

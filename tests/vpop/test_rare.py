@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from vpop import rare
+from vpop import drawing, rare
+from vpop.drawing import Drawing
 from vpop.pcdm import PCDM
-from vpop.rare import Drawing, Search
+from vpop.rare import Search
 from vpop.request import Request
 
 WHERE = "HCT < 0.33 and age >= 20"  # 1 in 50
@@ -23,7 +24,8 @@ def shipped() -> PCDM:
 @pytest.fixture(autouse=True, scope="module")
 def small_pilot():
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"_PILOT": 16_384, "_FIRST": 1024, "_TAIL": 1024, "_FULL": 256}.items():
+        patch.setattr(drawing, "_PILOT", 16_384)
+        for name, value in {"_FIRST": 1024, "_TAIL": 1024, "_FULL": 256}.items():
             patch.setattr(rare, name, value)
         yield
 

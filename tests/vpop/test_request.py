@@ -33,7 +33,7 @@ def test_the_request_is_written_down():
     [
         ({"where": "age >= 200"}, r"'age >= 200' is not: age lies in \[0, 80\]"),
         ({"where": "BMI <= 5 and height >= 180"}, "laws C09 and C10"),
-        ({"where": "M_liver == 1.5"}, "Ask for a range: 1.485 <= M_liver <= 1.515"),
+        ({"where": "eGFR == 50"}, "Ask for a range: 49.5 <= eGFR <= 50.5"),
         ({"where": "eGFR < 4"}, r"eGFR lies in \[5, 200\] \(law C12\)"),
         ({"age": (200.0, 300.0)}, "age must be a range inside 0:80"),
         ({"age": (65.0, 18.0)}, "age must be a range"),
@@ -42,6 +42,7 @@ def test_the_request_is_written_down():
         ({"where": "BW == 70 and height == 170 and BMI >= 40"}, "BMI 24.22"),
         ({"given": {"BW": 70.0}, "where": "BW == 80"}, "BW must be one, but is given as 70 and 80"),
         ({"given": {"heigth": 170.0}}, "Did you mean 'height'"),
+        ({"given": {"GFR": float("nan")}}, "GFR is nan"),
         ({"where": "agee > 3"}, "Did you mean 'age'"),
     ],
 )
