@@ -23,9 +23,9 @@ import torch
 from experiments import record
 from vpop.compiled import kernels
 from vpop.coordinates import NAMES
+from vpop.drawing import CHUNK
 from vpop.modulation import alike
 from vpop.pcdm import PCDM
-from vpop.drawing import CHUNK
 from vpop.sample import STEPS
 from vpop.scores import BLOCK, one_step
 
