@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vpop import compiled
 from vpop.coordinates import NAMES, WHO
-from vpop.growth import Growth, between_knots
+from vpop.growth import Growth, among_knots, between_knots
 
 _COLUMNS = [NAMES.index(name) for name in WHO]
 
@@ -76,10 +76,15 @@ class Population:
 def _moved(free: Tensor, people: Mapping[str, Tensor], source: Tensor, target: Tensor) -> Tensor:
     """Moves each coordinate from its quantile in one table to the same quantile in another."""
     moved = free.clone()
+    if compiled.here(moved, source, target, people["sex"], people["age"]):
+        from vpop import knots_kernel
+
+        knots, at = among_knots(people["age"])
+        return compiled.fill(knots_kernel.transfer, source, target, knots, people["sex"], at, into=moved)
     both = torch.cat([*source, *target], -1)
     rows = between_knots(both, people["sex"], people["age"]).chunk(2 * len(_COLUMNS), -1)
-    for at, column in enumerate(_COLUMNS):
-        moved[:, column] = transfer(free[:, column], rows[at], rows[len(_COLUMNS) + at])
+    for i, column in enumerate(_COLUMNS):
+        moved[:, column] = transfer(free[:, column], rows[i], rows[len(_COLUMNS) + i])
     return moved
 
 
@@ -88,10 +93,6 @@ def transfer(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
 
     Beyond the outermost quantiles the slope is 1: the tails keep the shape that the network gave them.
     """
-    if compiled.here(x, source, target):
-        from vpop import knots_kernel
-
-        return compiled.fill(knots_kernel.transfer, x, source, target, into=torch.empty_like(x))
     upper = torch.searchsorted(source.contiguous(), x[:, None].contiguous()).clamp(1, source.shape[1] - 1)
     (s0, s1), (t0, t1) = (
         (table.gather(1, upper - 1)[:, 0], table.gather(1, upper)[:, 0]) for table in (source, target)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 MANY = 160_000
 """From so many people times steps on the kernels are worth loading: 8,000 people take plain PyTorch 1 to 2 s
-with 20 steps; numba and the kernels load from disk in 2 s, the first compilation takes 20 s."""
+with 20 steps; numba and the kernels load from disk in 2 s, the first compilation takes 25 s."""
 
 _running: ContextVar[bool] = ContextVar("compiled kernels run", default=False)
 

@@ -55,7 +55,7 @@ def one_step(student: Student, people: People, noise: Tensor, given: Given) -> T
 
 def _in_blocks(size: int, draw: Step, people: People, noise: Tensor, given: Given) -> Tensor:
     order = alike(people)
-    drawn, ordered = noise[order], {name: value[order] for name, value in people.items()}
+    drawn, ordered = noise.index_select(0, order), {name: value[order] for name, value in people.items()}
     for first in range(0, len(order), size):
         part = slice(first, first + size)
         who = {name: value[part] for name, value in ordered.items()}

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vpop.growth import KNOTS, between_knots, kernel, stretch
+from vpop import compiled
+from vpop.growth import KNOTS, among_knots, between_knots, kernel, stretch
 
 _NARROWEST = 1e-3
 _CELLS = 40
@@ -57,13 +58,22 @@ class Standing:
 
     def decode(self, left: Tensor, people: Mapping[str, Tensor]) -> Tensor:
         """Maps back, both with shape :math:`(n, d)`."""
+        if compiled.here(left, self.table, people["sex"], people["age"]):
+            from vpop import knots_kernel
+
+            knots, at = among_knots(people["age"])
+            columns = (self._columns(), knots, people["sex"], at, left)
+            return compiled.fill(knots_kernel.scaled, *columns, into=torch.empty_like(left))
         centre, scale = self._at(people)
         return torch.addcmul(centre, scale, left)
 
     def _at(self, people: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        both = torch.cat(tuple(self.table), -1)
-        centre, scale = between_knots(both, people["sex"], people["age"]).chunk(2, -1)
+        centre, scale = between_knots(self._columns(), people["sex"], people["age"]).chunk(2, -1)
         return centre, scale
+
+    def _columns(self) -> Tensor:
+        """Returns centres and scales side by side, with shape :math:`(2, 37, 2 d)`."""
+        return torch.cat(tuple(self.table), -1)
 
 
 def _moments(

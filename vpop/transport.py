@@ -61,7 +61,7 @@ class Transport:
         order = group.argsort(stable=True)  # those between the same two maps stand together
         maps = self.maps.to(scores).flatten(0, 1)
         sizes = torch.bincount(group, minlength=len(maps) - 1).tolist()
-        rows = _with_one(scores)[order].split(sizes)
+        rows = _with_one(scores).index_select(0, order).split(sizes)
         shares = share.to(scores)[order, None].split(sizes)
         found = [
             torch.lerp(some @ before, some @ after, own)
