@@ -123,7 +123,7 @@ def case(name: str, config: Config) -> Case:
     few = slice(0, 64 if saturable else 512)
     schedule, amounts = regimen.schedule(times), regimen.amounts(bodies.BW)[few]
     if saturable:
-        exact, _ = stiff.solve(system[few], schedule, amounts, rtol=1e-9, atol=1e-12, compiled=True)
+        exact, *_ = stiff.solve(system[few], schedule, amounts, rtol=1e-9, atol=1e-12, compiled=True)
     else:
         exact = linear.solve(system[few], schedule, amounts)
     return Case(regimen, times, bodies, drug, system, exact[..., system.position("venous")])
@@ -395,7 +395,7 @@ def gradient(config: Config, saturable: bool) -> dict[str, float]:
         if transform:
             return laplace.solve(transform, system, schedule, amounts)[0].square().sum()
         rtol = config.stiff_rtol
-        answer, _ = stiff.solve(system, schedule, amounts, rtol, 1e-3 * rtol, kept=[this.venous])
+        answer, *_ = stiff.solve(system, schedule, amounts, rtol, 1e-3 * rtol, kept=[this.venous])
         return answer.square().sum()
 
     spent: dict[str, list[float]] = {"value": [], "value and gradient": []}
@@ -476,7 +476,7 @@ def on_device(config: Config) -> dict[str, Any]:
                 torch.cuda.synchronize()
                 begin = time.perf_counter()
                 if saturable:
-                    answer, _ = stiff.solve(system, schedule, dose, rtol, 1e-3 * rtol, kept=[this.venous])
+                    answer, *_ = stiff.solve(system, schedule, dose, rtol, 1e-3 * rtol, kept=[this.venous])
                 elif transform:
                     answer, _ = laplace.solve(transform, system, schedule, dose)
                 torch.cuda.synchronize()

@@ -142,9 +142,7 @@ class Course:
         """Solves bodies from initial amounts; returns amounts, status, and estimated error."""
         given = self.system[part], self.schedule, self.dose[part]
         if engine == "stiff":
-            return stiff.solve_with_error(
-                *given, rtol=self.rtol, atol=1e-3 * self.rtol, initial=initial, kept=self.kept
-            )
+            return stiff.solve(*given, rtol=self.rtol, atol=1e-3 * self.rtol, initial=initial, kept=self.kept)
         x, solved = self._engine(engine, self.rtol, self.kept)(*given, initial)
         return x, solved, torch.zeros_like(self.BW[part])
 
@@ -153,9 +151,10 @@ class Course:
 
         def solve(system: System, schedule: Schedule, dose: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
             if engine == "stiff":
-                return stiff.solve(
+                x, status, _ = stiff.solve(
                     system, schedule, dose, rtol=rtol, atol=1e-3 * rtol, initial=start, kept=kept
                 )
+                return x, status
             x = linear.solve(system, schedule, dose, start)
             return x if kept is None else x[..., kept], torch.zeros_like(dose[:, 0], dtype=torch.long)
 

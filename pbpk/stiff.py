@@ -158,27 +158,6 @@ def solve(
     initial: Tensor | None = None,
     kept: Sequence[int] | None = None,
     compiled: bool | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Solves a batch of systems with saturable enzymes; see :func:`solve_with_error`.
-
-    Returns:
-        The amounts in the kept states at the output times [mg], with shape :math:`(B, T, s)`, and the status,
-        with shape :math:`(B)`. What comes after a body failed is NaN.
-    """
-    options = (rtol, atol, max_steps, initial, kept, compiled)
-    return solve_with_error(system, schedule, amounts, *options)[:2]
-
-
-def solve_with_error(
-    system: System,
-    schedule: Schedule,
-    amounts: Tensor,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
-    max_steps: int = 10_000,
-    initial: Tensor | None = None,
-    kept: Sequence[int] | None = None,
-    compiled: bool | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solves a batch of systems with saturable enzymes, and says how well.
 

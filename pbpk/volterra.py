@@ -192,7 +192,7 @@ class _Problem:
 
     def holds(self, x: Tensor, system: System, amounts: Tensor) -> bool:
         """Tells whether some bodies' answers, of shape (B, T, s), are right by the stiff engine."""
-        exact, _ = stiff.solve(
+        exact, *_ = stiff.solve(
             system,
             self.schedule,
             amounts,
@@ -360,7 +360,7 @@ def solve(
     if len(poor):
         kept = collocation.transforms.resolvent.outlets[collocation.E :]
         rtol = collocation.tolerance
-        again, status[poor], error[poor] = stiff.solve_with_error(
+        again, status[poor], error[poor] = stiff.solve(
             system[poor], schedule, amounts[poor], rtol=rtol, atol=1e-3 * rtol, kept=kept
         )
         x = x.index_copy(0, poor, again)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pbpk.checks import choose
+from pbpk.io import load_cohort
 from pbpk.laws import LAWS
 from pbpk.organs import ORGANS
 from pbpk.physiology import RACES, Cohort, Physiology
@@ -215,24 +216,37 @@ def load_reference(
     path = Path(path)
     if part is not None:
         choose("part", part, PARTS)
-    if not path.is_dir() and not _is_nhanes(path):
-        from pbpk.io import load_cohort
-
+    if path.is_dir() or _is_nhanes(path):
+        frame = load_nhanes_xpt(path) if path.is_dir() else load_nhanes(path)
+        removed = frame.attrs["removed"]
         if part is not None:
-            raise ValueError(
-                f"part must be left out for a cohort file, but {part!r} is asked of {path}: only a survey's "
-                "people are split, by their number."
-            )
-        if is_training_table(path):
-            model = PCDM.load()
-            table = TrainingTable.load(path, model.coordinates.charts)
-            return bodies_of(table, model, seed, layer, strangers=copies > 1)
-        cohort = load_cohort(path)
-        return cohort, torch.ones(len(cohort), dtype=torch.float64)
-    frame = load_nhanes_xpt(path) if path.is_dir() else load_nhanes(path)
-    removed = frame.attrs["removed"]
+            frame = frame[part_of(frame.index) == part]
+        return _with_bodies(frame, seed, layer, copies, {"part": part or "all", "removed": removed})
     if part is not None:
-        frame = frame[part_of(frame.index) == part]
+        raise ValueError(
+            f"part must be left out for a cohort file, but {part!r} is asked of {path}: only a survey's "
+            "people are split, by their number."
+        )
+    if is_training_table(path):
+        model = PCDM.load()
+        table = TrainingTable.load(path, model.coordinates.charts)
+        return bodies_of(table, model, seed, layer, strangers=copies > 1)
+    cohort = load_cohort(path)
+    return cohort, torch.ones(len(cohort), dtype=torch.float64)
+
+
+def _with_bodies(
+    frame: pd.DataFrame, seed: int, layer: str, copies: int, origin: dict[str, Any]
+) -> tuple[Cohort, Tensor]:
+    """Puts bodies into the people of a survey; returns them and their weights.
+
+    Arguments:
+        frame: The people, as of :func:`load_nhanes`.
+        seed: The seed of the organ layer.
+        layer: The organ layer's name.
+        copies: How many bodies are put into each person.
+        origin: Which ``part`` of the survey they are, and how many were ``removed`` before, by reason.
+    """
     generator = torch.Generator().manual_seed(seed)
     who, weight = people(frame), torch.tensor(frame["weight"].to_numpy(), dtype=torch.float64)
     drawn = [draw_lawful(undo_rounding(who, generator), generator, layer) for _ in range(copies)]
@@ -245,12 +259,9 @@ def load_reference(
         "reference": "NHANES (CDC/NCHS): sex, race, age, height, weight, haematocrit, creatinine",
         "seed": seed,
         "people": len(who),
-        "part": part or "all",
+        "part": origin["part"],
         "copies": copies,
-        "removed": {
-            **removed,
-            "no lawful body found": sum(int((~ok).sum()) for _, ok in drawn),
-        },
+        "removed": {**origin["removed"], "no lawful body found": sum(int((~ok).sum()) for _, ok in drawn)},
     }
     cohort = Cohort(Physiology("human", **tensors), np.concatenate(ids), provenance)
     return cohort, torch.cat([weight[lawful] for _, lawful in drawn])

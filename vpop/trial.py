@@ -1,18 +1,8 @@
 r"""People as a trial describes its own: published means, SDs, ranges, medians and percentages -> cohorts.
 
-A pool of people within the trial's ranges is drawn from the model and weighted by entropy balancing: of all
-weights that meet the published figures, those that are nearest to equal in relative entropy,
-
-.. math:: w_i \propto e^{\lambda \cdot (f(x_i) - t)}, \qquad \sum_i w_i f(x_i) = t,
-
-with :math:`f` the value for a mean, its squared distance from the mean for an SD, and one or zero for a
-median or a share. :math:`\lambda` minimises the convex :math:`\ln \sum_i e^{\lambda \cdot (f(x_i) - t)}`.
-Each repeat is drawn from the pool by these weights, nobody twice: it scatters as a repeated trial would. The
-draw is systematic in a random order, so that the chance of being in a repeat is :math:`n w_i` exactly.
-
-References:
-    Madow (1949) Ann Math Stat 20:333, the systematic draw. https://doi.org/10.1214/aoms/1177729988
-    Hainmueller (2012) Polit Anal 20:25. https://doi.org/10.1093/pan/mpr025
+A pool of people within the trial's ranges is drawn from the model and weighted by entropy balancing; each
+repeat is drawn from the pool by these weights, nobody twice (:mod:`vpop.balance`): it scatters as a repeated
+trial would.
 """
 
 from __future__ import annotations
@@ -29,6 +19,7 @@ import torch
 from pbpk.checks import choose
 from pbpk.files import read_text
 from pbpk.physiology import RACES, Cohort
+from vpop.balance import balance, systematic
 from vpop.coordinates import Impossible
 from vpop.demographics import OLDEST
 from vpop.pcdm import PCDM, Progress
@@ -43,7 +34,6 @@ _SHARES: Mapping[str, tuple[str, ...]] = {"sex": ("M", "F"), "race": RACES}
 _KEYS = ("name", "n", "repeats", "where", *_SHARES, *COLUMNS)
 POOL = 20_000
 _FEWEST = 10  # times n: the least effective number of people in the pool
-_ROOM = 1e-6  # of the SD in the pool: how far a figure may be missed
 _EXAMPLE = "write [BW] with mean = 74.2 and sd = 11, say"
 
 
@@ -165,126 +155,44 @@ def match(
     columns = body_table(people.physiology)
     targets = trial.targets()
     weights = balance(columns, targets)
-    effective = 1.0 / float((weights**2).sum())
-    most = trial.n * float(weights.max())
-    if effective < _FEWEST * trial.n or most > 1.0:
-        raise Impossible(
-            f"a trial's figures must be met by enough people, but of {pool:,} drawn within its ranges only "
-            f"{effective:.0f} count for {trial.n} a cohort, and one comes {most:.2g} times in each. Look for "
-            "the figure that is unlike the rest."
-        )
+    effective = _effective(weights, trial.n)
     generator = np.random.default_rng(seed)
     chosen = np.stack([systematic(weights, trial.n, generator) for _ in range(trial.repeats)])
-    names = [
-        f"{repeat}.{person}" if trial.repeats > 1 else f"{person}"
-        for repeat in range(1, trial.repeats + 1)
-        for person in range(1, trial.n + 1)
-    ]
+    said = {"name": trial.name, "n": trial.n, "repeats": trial.repeats, **trial.figures, **trial.shares}
     origin = dict(people.provenance) | {
         "generator": "vpop PCDM, matched to a trial",
         "n": trial.n * trial.repeats,
-        "trial": {
-            "name": trial.name,
-            "n": trial.n,
-            "repeats": trial.repeats,
-            **trial.figures,
-            **trial.shares,
-        },
+        "trial": said,
         "effective_pool": round(effective),
     }
-    cohort = Cohort(
-        people.physiology[torch.from_numpy(chosen.ravel())], np.array(names, dtype=object), origin
-    )
+    bodies = people.physiology[torch.from_numpy(chosen.ravel())]
+    cohort = Cohort(bodies, np.array(_names(trial), dtype=object), origin)
     return Match(cohort, trial, effective, _table(columns, targets, weights, chosen))
 
 
-def systematic(weights: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
-    """Draws n different positions, each with the chance n times its weight, with shape (n,).
-
-    Arguments:
-        weights: The weights, which sum to 1 and are at most 1/n, with shape (pool,).
-        n: How many.
-        generator: The source of randomness.
-    """
-    order = generator.permutation(len(weights))
-    upto = np.cumsum(weights[order])
-    at = (generator.random() + np.arange(n)) / n * upto[-1]
-    return generator.permutation(order[np.minimum(np.searchsorted(upto, at, side="right"), len(order) - 1)])
-
-
-def balance(columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, float]]) -> np.ndarray:
-    """Returns the weights nearest to equal that meet the targets; they sum to 1, with shape (pool,).
+def _effective(weights: np.ndarray, n: int) -> float:
+    """Returns the effective number of people in a pool.
 
     Raises:
-        Impossible: If no weights do.
+        Impossible: If they are too few for cohorts of n.
     """
-    from scipy.optimize import minimize
-
-    size = len(columns["age"])
-    if not targets:
-        return np.full(size, 1.0 / size)
-    wanted = {(c, s): t for c, s, t in targets}
-    gaps = np.stack([_gap(columns, c, s, t, wanted) for c, s, t in targets], -1)
-    scale = gaps.std(0)
-    for (column, statistic, target), gap in zip(targets, gaps.T, strict=True):
-        if gap.min() > 0 or gap.max() < 0 or not gap.std() > 0:
-            side = "below" if gap.min() > 0 else "above"
-            raise Impossible(
-                f"{column} {statistic} = {target:g} must be possible within the ranges, but lies {side} "
-                f"everyone drawn there ({_seen(columns, column)}). Check its unit, or widen the ranges."
-            )
-    unit = gaps / scale
-
-    def dual(shift: np.ndarray) -> tuple[float, np.ndarray]:
-        tilt = unit @ shift
-        top = tilt.max()
-        weight = np.exp(tilt - top)
-        total = weight.sum()
-        return float(np.log(total) + top), (weight @ unit) / total
-
-    with np.errstate(all="ignore"):  # figures that exclude each other send the search to infinity
-        found = minimize(dual, np.zeros(len(targets)), jac=True, method="BFGS", options={"gtol": 0.1 * _ROOM})
-        tilt = np.nan_to_num(unit @ found.x)
-    weights = np.exp(tilt - tilt.max())
-    weights /= weights.sum()
-    missed = np.abs(weights @ unit)
-    if not missed.max() < _ROOM:
-        column, statistic, target = targets[int(missed.argmax())]
+    effective = 1.0 / float((weights**2).sum())
+    most = n * float(weights.max())
+    if effective < _FEWEST * n or most > 1.0:
         raise Impossible(
-            f"a trial's figures must be possible together, but {column} {statistic} = {target:g} cannot be "
-            f"met beside the others within the ranges ({_seen(columns, column)})."
+            f"a trial's figures must be met by enough people, but of {len(weights):,} drawn within its "
+            f"ranges only {effective:.0f} count for {n} a cohort, and one comes {most:.2g} times in each. "
+            "Look for the figure that is unlike the rest."
         )
-    return weights
+    return effective
 
 
-def _gap(
-    columns: Mapping[str, np.ndarray],
-    column: str,
-    statistic: str,
-    target: float,
-    wanted: Mapping[tuple[str, str], float],
-) -> np.ndarray:
-    """Returns for each person a number whose weighted mean is 0 where the figure is met."""
-    values = columns[column]
-    if column in _SHARES:
-        return (values == statistic) - target
-    missing = ~np.isfinite(values)
-    if missing.any():
-        raise Impossible(
-            f"{column} must be known of everyone to be matched, but is not of the youngest: give [age] a min."
-        )
-    if statistic == "mean":
-        return values - target
-    if statistic == "median":
-        return (values <= target) - 0.5
-    return (values - wanted[column, "mean"]) ** 2 - target**2
-
-
-def _seen(columns: Mapping[str, np.ndarray], column: str) -> str:
-    values = columns[column]
-    if column in _SHARES:
-        return f"found: {', '.join(sorted(set(values.tolist())))}"
-    return f"{column} from {values.min():.4g} to {values.max():.4g}"
+def _names(trial: Trial) -> list[str]:
+    """Returns the names of the people of all repeats."""
+    people = [f"{person}" for person in range(1, trial.n + 1)]
+    if trial.repeats == 1:
+        return people
+    return [f"{repeat}.{person}" for repeat in range(1, trial.repeats + 1) for person in people]
 
 
 def _table(

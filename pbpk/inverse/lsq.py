@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,14 +119,34 @@ def fit(
     >>> {name: round(value, 1) for name, value in fit(noisy).estimates.items()}
     {'CL': 3.1, 'V1': 29.3}
     """
+    begin = time.perf_counter()
+    firsts, informed = _starts(problem, seed, start, starts)
+    runs = _searched(problem, firsts, _AGREE if informed else _AGREE + 1)
+    best = min(runs, key=lambda run: run.cost)
+    theta, scale, covariance, converged = _refined(problem, torch.from_numpy(best.x.copy()))
+    result = FitResult.gaussian(
+        "lsq",
+        problem,
+        theta,
+        covariance,
+        quantile=quantile(problem),
+        converged=bool(best.status > 0) and converged,
+        seconds=time.perf_counter() - begin,
+        starts=len(runs),
+        starts_converged=_agreeing(runs),
+        scale=scale,
+    )
+    return _with_bounds_said(result)
+
+
+def _searched(problem: InverseProblem, firsts: Sequence[Tensor], enough: int) -> list[Any]:
+    """Returns scipy's searches from the starts in turn, until so many of them end at the best optimum."""
     from scipy.optimize import least_squares
 
-    begin = time.perf_counter()
     rows = _Rows(problem)
     low, high = (bound.numpy() for bound in problem.box)
     inside = 1e-6 * (high - low)
     runs: list[Any] = []
-    firsts, informed = _starts(problem, seed, start, starts)
     for first in firsts:
         run = least_squares(
             lambda theta: rows(theta)[0],
@@ -139,24 +160,15 @@ def fit(
             max_nfev=200,
         )
         runs.append(run)
-        best = min(runs, key=lambda run: run.cost)
-        found = sum(run.cost <= best.cost + _SAME_OPTIMUM + _SAME_OPTIMUM * best.cost for run in runs)
-        if found >= (_AGREE if informed else _AGREE + 1):
+        if _agreeing(runs) >= enough:
             break
-    theta, scale, covariance, converged = _refined(problem, torch.from_numpy(best.x.copy()))
-    result = FitResult.gaussian(
-        "lsq",
-        problem,
-        theta,
-        covariance,
-        quantile=quantile(problem),
-        converged=bool(best.status > 0) and converged,
-        seconds=time.perf_counter() - begin,
-        starts=len(runs),
-        starts_converged=int(found),
-        scale=scale,
-    )
-    return _with_bounds_said(result)
+    return runs
+
+
+def _agreeing(runs: Sequence[Any]) -> int:
+    """Returns how many searches ended at the best optimum."""
+    best = min(run.cost for run in runs)
+    return sum(bool(run.cost <= best + _SAME_OPTIMUM + _SAME_OPTIMUM * best) for run in runs)
 
 
 def _starts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,18 +61,8 @@ def violations(
         TypeError: If ``bodies`` are none.
         ValueError: If ``tolerance`` is negative or infinite, or ``asked`` names no column.
     """
-    if not isinstance(bodies, Cohort | Physiology):
-        raise TypeError(
-            f"bodies must be a Cohort or a Physiology, but is a {type(bodies).__name__}. Read a file by "
-            "load_cohort."
-        )
-    if tolerance is not None and not 0 <= tolerance < math.inf:
-        raise ValueError(f"tolerance must be 0 or more and finite, but is {tolerance}. 1e-9 is usual.")
+    _check(bodies, tolerance, asked)
     p = bodies.physiology if isinstance(bodies, Cohort) else bodies
-    if asked is not None and not isinstance(asked, Mapping):
-        raise ValueError(
-            f"asked must give values by column, but is {asked!r}. Correct the file's provenance."
-        )
     stated, asked = dict(stated or {}), dict(asked or {})
     reasons = dict(not_applied or {})
     banded = [*LAWS, *BESIDE]
@@ -82,25 +73,35 @@ def violations(
     if p.species != HUMAN:
         reasons |= dict.fromkeys(_HUMAN_LAWS, "a law of the human body")
         banded = [law for law in banded if law.any_species]
-    laws: list[Law | ExactLaw] = []
-    residuals: list[Tensor] = []
+    applied: dict[Law | ExactLaw, Tensor] = {}
     for exact in EXACT:
         error = None if exact.id in reasons else exact.error(p, stated, asked)
         if error is None:
             reasons.setdefault(exact.id, exact.missing)
         else:
-            laws.append(exact)
-            residuals.append(error)
-    for law in banded:
-        if law.id not in reasons:
-            laws.append(law)
-            residuals.append(law.residual(p))
+            applied[exact] = error
+    applied |= {law: law.residual(p) for law in banded if law.id not in reasons}
     return Report(
-        laws=tuple(laws),
-        residual=torch.stack(residuals, -1).detach().cpu(),
+        laws=tuple(applied),
+        residual=torch.stack(list(applied.values()), -1).detach().cpu(),
         tolerance=tolerance,
         groups={name: who.cpu() for name, who in _age_groups(p).items()},
         not_applied=dict(sorted(reasons.items(), key=lambda item: ("EC".index(item[0][0]), item[0]))),
         species=p.species,
         id=bodies.id if isinstance(bodies, Cohort) else None,
     )
+
+
+def _check(bodies: Any, tolerance: float | None, asked: Any) -> None:
+    """Raises where :func:`violations` is called with what it cannot use."""
+    if not isinstance(bodies, Cohort | Physiology):
+        raise TypeError(
+            f"bodies must be a Cohort or a Physiology, but is a {type(bodies).__name__}. Read a file by "
+            "load_cohort."
+        )
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise ValueError(f"tolerance must be 0 or more and finite, but is {tolerance}. 1e-9 is usual.")
+    if asked is not None and not isinstance(asked, Mapping):
+        raise ValueError(
+            f"asked must give values by column, but is {asked!r}. Correct the file's provenance."
+        )

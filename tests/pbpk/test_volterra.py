@@ -34,7 +34,7 @@ def both(system, schedule, amounts, kept, tolerance=1e-5, compiled=False):
     """Returns the collocation, its answer and its estimated error, and the stiff engine's tight answer."""
     made = volterra.prepare(system, schedule, amounts, kept, tolerance, compiled)
     assert made is not None
-    tight, _ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-12, kept=kept, compiled=compiled)
+    tight, *_ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-12, kept=kept, compiled=compiled)
     return made, *made(system, amounts), tight
 
 
@@ -77,7 +77,7 @@ def test_from_idle_to_saturated_enzymes_a_body_is_within_the_tolerance_or_left_t
     drug = Kinetics(Kp=[2.0] * 17, BP=1.0, fup=0.2, CLrenal=1.0, ka=1.0, Vmax=[20.0], Km=[10.0**-saturation])
     system, schedule, amounts = problem(people(12, seed), drug, regimen)
     kept = [system.position(state) for state in ("venous", "liver", "metabolised")]
-    tight, _ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-12, kept=kept, compiled=True)
+    tight, *_ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-12, kept=kept, compiled=True)
     made = volterra.prepare(system, schedule, amounts, kept, 1e-5, compiled=True)
     if made is not None:
         x, estimate, status = volterra.solve(made, system, schedule, amounts)
@@ -111,7 +111,9 @@ def test_a_body_unlike_the_others_is_within_the_tolerance_too(people, saturable)
     made = volterra.prepare(system, schedule, amounts, [system.position("venous")], 1e-5)
     assert made is not None
     x, estimate, status = volterra.solve(made, system, schedule, amounts)
-    tight, _ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-12, kept=[system.position("venous")])
+    tight, *_ = stiff.solve(
+        system, schedule, amounts, rtol=1e-9, atol=1e-12, kept=[system.position("venous")]
+    )
     assert error(x, tight).max() < 1e-5 and not status.any()
     assert (estimate <= 1e-5).all()
 
@@ -138,7 +140,7 @@ def test_a_flux_that_bends_between_the_nodes_is_never_taken_for_solved(people):
     kept = [system.position(state) for state in ("venous", "metabolised")]
     made = volterra.prepare(system, schedule, amounts, kept, 1e-5, compiled=True)
     if made is not None:
-        tight, _ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-13, kept=kept, compiled=True)
+        tight, *_ = stiff.solve(system, schedule, amounts, rtol=1e-9, atol=1e-13, kept=kept, compiled=True)
         assert error(volterra.solve(made, system, schedule, amounts)[0], tight).max() < 1e-5
 
 

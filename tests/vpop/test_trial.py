@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from vpop.__main__ import main
+from vpop.balance import balance, systematic
 from vpop.coordinates import Impossible
 from vpop.judge import judge
 from vpop.pcdm import PCDM
-from vpop.trial import Trial, balance, match, systematic
+from vpop.trial import Trial, match
 
 PUBLISHED = {
     "n": 10,
