@@ -12,6 +12,8 @@ Measured, by question:
   scans, weighted by the survey, with the scans of training people as the floor; log-SD and correlations of
   what regressions on weight, height, age, sex and race leave of fat, lean and bone mineral, in both;
 - ``baselines``: figures of resampling, log-normal and Gaussian copulas;
+- ``membership``: the AUC with which nearness to drawn people tells training people from unseen ones, and, for
+  scale, validation people from them, whom it does not know either (`--n 10000`);
 - ``privacy``: the shadow-model attack on small models, and on a copy of the data, which must be caught.
 """
 
@@ -32,7 +34,7 @@ from pbpk.physiology import RACES, Cohort
 from vpop.baselines import baselines
 from vpop.columns import Sample
 from vpop.evaluate import TABLES, compare_columns, evaluate
-from vpop.membership import shadow_attack
+from vpop.membership import by_distance, shadow_attack
 from vpop.pcdm import PCDM
 from vpop.reference import load_reference
 from vpop.split import part_of
@@ -40,7 +42,7 @@ from vpop.training import Training
 from vpop.two_sample import c2st
 
 NAME = "pcdm_quality"
-QUESTIONS = ("people", "composition", "baselines", "privacy")
+QUESTIONS = ("people", "composition", "baselines", "membership", "privacy")
 SCANNED = (8.0, 60.0)  # years
 RACE_OF_SCANS = {"Mexican American": "Hispanic", "Other Hispanic": "Hispanic", "Other": "Other"}
 RACE_OF_SCANS |= {"Non-Hispanic White": "White", "Non-Hispanic Black": "Black"}
@@ -65,6 +67,7 @@ def run(config: Config) -> dict[str, Any]:
             "people": people,
             "composition": composition,
             "baselines": simpler,
+            "membership": membership,
             "privacy": privacy,
         }[question](config)
         found[question] = answer | {"asked with": dataclasses.asdict(config)}
@@ -237,6 +240,17 @@ def simpler(config: Config) -> dict[str, Any]:
     real = Sample.of(*survey(config.part, config.seed + 7)).some(config.n, config.seed)
     drawn = {model.name: model.fit(cohort, weights).sample(config.n, config.seed) for model in baselines()}
     return {name: judged(people, real, config) for name, people in drawn.items()}
+
+
+def membership(config: Config) -> dict[str, Any]:
+    drawn = Sample.of(PCDM.load(config.model or None).sample(config.n, config.seed))
+    unseen = Sample.of(*survey(config.part, config.seed + 7))
+    found: dict[str, Any] = {}
+    for part in ("train", "validation"):
+        people = Sample.of(*survey(part, config.seed + 7)).some(config.n, config.seed)
+        told = by_distance(drawn, people, unseen, config.seed)
+        found[f"AUC, {part} against {config.part}"] = [round(value, 3) for value in told]
+    return found
 
 
 def privacy(config: Config) -> dict[str, Any]:

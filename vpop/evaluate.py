@@ -28,9 +28,10 @@ from vpop.columns import Sample, covariates, everything, hard
 from vpop.conditional import conditional
 from vpop.distance import kolmogorov_smirnov, spearman_error, wasserstein
 from vpop.judge import judge
-from vpop.nearest import nearest, reach, scores
+from vpop.membership import by_distance
+from vpop.nearest import reach, scores
 from vpop.pcdm import PCDM
-from vpop.two_sample import Interval, auc, c2st
+from vpop.two_sample import Interval, c2st
 
 FEWEST = 200  # bodies on each side: below, no figure means anything
 TABLES = {"real covariates": covariates, "all columns": everything, "all columns and ratios": hard}
@@ -147,7 +148,8 @@ def evaluate(
         _row("Wasserstein, mean over columns [SD]", columns.W1.mean(), floor=columns["W1 floor"].mean()),
     ]
     rows += [_spearman(samples), *_two_samples(samples, seed), *_reach(samples), *_kinetic(samples)]
-    rows += [*_copied(samples, seed)]
+    copied = by_distance(samples["drawn"], samples["floor"], samples["real"], seed)
+    rows += [_row("membership by distance, AUC", copied, 0.5)]
     inside = pd.DataFrame()
     if model is not None:
         inside = conditional(model, samples["real"].some(1500, seed), draws=60, seed=seed)
@@ -274,15 +276,3 @@ def _kinetic(samples: Mapping[str, Sample]) -> list[dict[str, Any]]:
             ]
             rows.append(_row(f"KS, {DRUG} {name}", *distances))
     return rows
-
-
-def _copied(samples: Mapping[str, Sample], seed: int) -> list[dict[str, Any]]:
-    """Are drawn people nearer to those of the floor than to those judged with? 0.5 if not.
-
-    Where the floor is the part that was learnt from, this is membership inference by distance.
-    """
-    tables = {name: covariates(sample.bodies) for name, sample in samples.items()}
-    points = {name: scores(table, tables["real"]) for name, table in tables.items()}
-    away = {name: nearest(points[name], points["drawn"])[:, 0] for name in ("real", "floor")}
-    found = auc(-away["real"], -away["floor"], samples["real"].weights, samples["floor"].weights, seed)
-    return [_row("membership by distance, AUC", found, 0.5)]

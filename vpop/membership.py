@@ -1,10 +1,13 @@
-r"""Who was learnt from? The shadow-model attack.
+r"""Who was learnt from? Two attacks, from the people that a model draws.
 
-An attacker has the people that a model draws, knows how it is trained, and has people of the same kind.
-Shadow models are trained on parts of these; of each it is known who was in. From the distances of a person to
-the nearest drawn people a classifier learns what having been in looks like, and is tried on the people that
-the attacked model did and did not learn from. The area under its curve is 0.5 where nothing leaks; for a
-model that copies its people it is near 1.
+By distance: people who were learnt from may lie nearer to drawn ones than others do.
+
+By shadow models: an attacker has the people that a model draws, knows how it is trained, and has people of
+the same kind. Shadow models are trained on parts of these; of each it is known who was in. From the distances
+of a person to the nearest drawn people a classifier learns what having been in looks like, and is tried on
+the people that the attacked model did and did not learn from.
+
+The area under the curve is 0.5 where nothing leaks; for a model that copies its people it is near 1.
 
 References:
     Shokri, Stronati, Song, Shmatikov (2017). Membership inference attacks. https://arxiv.org/abs/1610.05820
@@ -25,6 +28,21 @@ from vpop.two_sample import Interval, auc
 NEIGHBOURS = 10
 
 Draw = Callable[[Sample, int], Sample]
+
+
+def by_distance(drawn: Sample, members: Sample, others: Sample, seed: int = 0) -> Interval:
+    """Returns the AUC, with its 95 % interval, with which nearness to drawn people tells members from others.
+
+    Arguments:
+        drawn: People that a model draws.
+        members: Real people from whom it may have learnt.
+        others: Real people from whom it has not.
+        seed: The seed of the interval.
+    """
+    tables = [covariates(sample.bodies) for sample in (drawn, members, others)]
+    drawn_points, *points = (scores(table, tables[-1]) for table in tables)
+    inside, outside = (-nearest(some, drawn_points)[:, 0] for some in points)
+    return auc(outside, inside, others.weights, members.weights, seed)
 
 
 def shadow_attack(people: Sample, draw: Draw, shadows: int = 4, seed: int = 0) -> Interval:
