@@ -1,13 +1,14 @@
 """How do the synthesisers that others use do on the same people?
 
-Question: SDV's GaussianCopula, CTGAN and TVAE at their default epochs learn the covariates of the training
-people (sex, race, age, height, weight, haematocrit, creatinine): how easily are their people told from unseen
-ones, and how many break a law of height, body-mass index or haematocrit?
+Question: SDV's GaussianCopula, CTGAN and TVAE at their default epochs, and ForestDiffusion at its defaults,
+learn the covariates of the training people (sex, race, age, height, weight, haematocrit, creatinine): how
+easily are their people told from unseen ones, and how many break a law of height, body-mass index or
+haematocrit?
 Source: NHANES 2013-2018 (VPOP_DATA), people drawn by their survey weights, for these models know no weights.
-Commands, the second in an environment of its own that has SDV 2 (it is not open source, and never a
-dependency of this project):
+Commands, the second in an environment of its own that has SDV 2 (it is not open source) and ForestDiffusion
+1.0.6, never dependencies of this project; a row at a time with ``--models NAME``:
     VPOP_DATA=... python -m experiments.pcdm_peers --step table
-    OTHER/bin/python -m experiments.pcdm_peers --step peers
+    OMP_NUM_THREADS=1 OTHER/bin/python -m experiments.pcdm_peers --step peers
     VPOP_DATA=... python -m experiments.pcdm_peers --step judge
 Measured: tree C2ST, KS (mean over the measured columns), the share of people outside C08-C11, CPU seconds of
 learning; the shipped weights and training people themselves beside them.
@@ -38,7 +39,7 @@ class Config:
     """The flags."""
 
     step: str = "judge"
-    models: str = "GaussianCopula,TVAE,CTGAN"
+    models: str = "GaussianCopula,TVAE,CTGAN,ForestDiffusion"
     n: int = 3000
     drawn: int = 5000
     seed: int = 1
@@ -84,6 +85,30 @@ def taken() -> dict[str, float]:
 
 
 def synthesised(name: str, train: pd.DataFrame, config: Config) -> pd.DataFrame:
+    return by_trees(train, config) if name == "ForestDiffusion" else by_sdv(name, train, config)
+
+
+def by_trees(train: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Draws by boosted trees that have learnt a flow, at their defaults: 50 levels, 100 noises a row.
+
+    There is no outcome to learn one model for each value of; rows with gaps take part.
+
+    References:
+        Jolicoeur-Martineau, Fatras, Kachman (2024). Generating and imputing tabular data via diffusion and
+        flow-based gradient-boosted trees. https://arxiv.org/abs/2309.09968
+    """
+    import numpy as np
+    import pandas as pd
+
+    codes, races = pd.factorize(train.race)
+    numbers = train.assign(sex=train.sex == "M", race=codes)[list(COLUMNS)].to_numpy(float)
+    trees = import_module("ForestDiffusion").ForestDiffusionModel
+    model = trees(numbers, bin_indexes=[0], cat_indexes=[1], n_jobs=1, seed=config.seed)  # sex, race
+    drawn = pd.DataFrame(model.generate(config.drawn), columns=list(COLUMNS))
+    return drawn.assign(sex=np.where(drawn.sex == 1.0, "M", "F"), race=races[drawn.race.astype(int)])
+
+
+def by_sdv(name: str, train: pd.DataFrame, config: Config) -> pd.DataFrame:
     tables = {"people": train}  # as SDV 2 wants them
     metadata = import_module("sdv.metadata").Metadata.detect_from_dataframes(tables)
     model = getattr(import_module("sdv.single_table"), SDV[name])(metadata)

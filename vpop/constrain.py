@@ -7,6 +7,8 @@ in :class:`vpop.pcdm.PCDM`, that knows the laws only through
 - guidance: each denoised estimate moves against the gradient of the penalty;
 - projection onto the laws (:mod:`vpop.project`) of the last estimate, or of the estimate at every step.
 
+Its draws can be moved to the people's means, covariances and quantiles, as those of the PCDM are.
+
 The penalty of a body, with masses m, flows q and the laws' bands, is
 
 .. math:: p = \ln^2 \frac{\sum m}{BW} + \ln^2 \frac{\sum q}{CO} + \sum_{laws} \min(w_l - 1, 1)_+^2
@@ -23,7 +25,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +34,7 @@ from pbpk.checks import choose
 from pbpk.laws import LAWS
 from pbpk.physiology import Cohort, Physiology
 from vpop import rows
+from vpop.calibration import Calibration, Population
 from vpop.demographics import Demographics
 from vpop.denoise import Denoiser
 from vpop.marginals import Marginals
@@ -41,6 +44,7 @@ from vpop.project import project
 from vpop.sample import STEPS, noise_levels, solve
 from vpop.standing import Standing, evened
 from vpop.training import Examples, Training, denoising, descend, fresh
+from vpop.transport import Transport
 
 PROJECTIONS = ("never", "last", "every")
 _CHUNK = 1024
@@ -77,10 +81,11 @@ class RawDiffusion:
     penalty: float = 0.0
     guidance: float = 0.0
     projection: str = "never"
-    width: int = 192
+    width: int = 128
     depth: int = 3
     training: Training = field(default_factory=Training)
     seed: int = 0
+    moves: tuple[Transport, Calibration] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuses an unknown projection."""
@@ -88,9 +93,7 @@ class RawDiffusion:
 
     def fit(self, cohort: Cohort, weights: Tensor | None = None) -> RawDiffusion:
         """Learns from lawful bodies, as the PCDM does."""
-        good = lawful(cohort.physiology)
-        bodies = cohort.physiology[good]
-        weight = torch.ones_like(bodies.BW) if weights is None else weights[good]
+        bodies, weight = _lawful(cohort, weights)
         who = rows.who(bodies)
         self.demographics = Demographics.fit(who["sex"], who["race"], who["age"], weight)
         values = rows.encode(bodies)
@@ -98,7 +101,37 @@ class RawDiffusion:
         left = self.standing.encode(values, who)
         self.marginals = Marginals.fit(left, weight)
         self._train(self.marginals.encode(left), who, weight * evened(bodies.age, weight))
+        self.moves = None
         return self
+
+    @torch.no_grad()
+    def move(self, cohort: Cohort, weights: Tensor | None = None) -> RawDiffusion:
+        """Learns to move its draws to the people from whom it has learnt.
+
+        Rows begin with height, weight, haematocrit and creatinine where coordinates begin with height, BMI,
+        haematocrit and creatinine: the maps that know only places are the PCDM's own.
+        """
+        bodies, weight = _lawful(cohort, weights)
+        values = rows.encode(bodies)
+        scores = self.marginals.encode(self.standing.encode(values, rows.who(bodies)))
+        reference = Population(scores, bodies.sex, bodies.age, weight)
+        drawn, who = self._many(self.training.calibration)
+        transport = Transport.fit(drawn, reference)
+        left = self._rows(drawn.free, who)
+        calibration = Calibration.fit(replace(drawn, free=left), replace(reference, free=values))
+        self.moves = transport, calibration
+        return self
+
+    def _many(self, n: int) -> tuple[Population, dict[str, Tensor]]:
+        """Draws scores of n people as the network gives them, and who they are."""
+        generator = torch.Generator().manual_seed(self.seed)
+        people = self.demographics.draw(n, generator)
+        parts = []
+        for part in torch.arange(n).split(_CHUNK):
+            who = {name: value[part] for name, value in people.items()}
+            parts.append(self._scores(who, generator, STEPS))
+        one = torch.ones_like(people["age"])
+        return Population(torch.cat(parts).double(), people["sex"], people["age"], one), people
 
     def _train(self, scores: Tensor, who: Mapping[str, Tensor], weight: Tensor) -> None:
         network = fresh(len(rows.NAMES), self.width, self.depth, self.seed)
@@ -128,8 +161,18 @@ class RawDiffusion:
         estimate = network(noisy, sigma, people, torch.zeros_like(clean)).clamp(-_LIMIT, _LIMIT)
         return (penalty(self._bodies(estimate, who)) / (1.0 + sigma[:, 0] ** 2)).mean()
 
+    def _rows(self, scores: Tensor, who: Mapping[str, Tensor]) -> Tensor:
+        return self.standing.decode(self.marginals.decode(scores.double()), who)
+
     def _bodies(self, scores: Tensor, who: Mapping[str, Tensor]) -> Physiology:
-        return rows.decode(self.standing.decode(self.marginals.decode(scores.double()), who), who)
+        return rows.decode(self._rows(scores, who), who)
+
+    def _settled(self, scores: Tensor, who: Mapping[str, Tensor]) -> Physiology:
+        """Returns the bodies of drawn scores, moved if :meth:`move` has learnt how."""
+        if self.moves is None:
+            return self._bodies(scores, who)
+        transport, calibration = self.moves
+        return rows.decode(calibration.apply(self._rows(transport.apply(scores, who), who), who), who)
 
     def sample(self, n: int, seed: int = 0, steps: int = STEPS) -> Cohort:
         """Draws n people."""
@@ -137,12 +180,14 @@ class RawDiffusion:
         parts: list[Physiology] = []
         for start in range(0, n, _CHUNK):
             who = self.demographics.draw(min(_CHUNK, n - start), generator)
-            noise = torch.randn(len(who["age"]), len(rows.NAMES), generator=generator)
-            scores = solve(self._denoiser(who, steps), noise, noise_levels(steps))
-            bodies = self._bodies(scores, who)
+            bodies = self._settled(self._scores(who, generator, steps), who)
             parts.append(bodies if self.projection == "never" else _projected(bodies))
         tensors = {name: torch.cat([getattr(b, name) for b in parts]) for name in parts[0].tensors()}
         return rows.cohort(Physiology("human", **tensors), "raw diffusion", seed)
+
+    def _scores(self, who: Mapping[str, Tensor], generator: torch.Generator, steps: int) -> Tensor:
+        noise = torch.randn(len(who["age"]), len(rows.NAMES), generator=generator)
+        return solve(self._denoiser(who, steps), noise, noise_levels(steps))
 
     def _denoiser(self, who: Mapping[str, Tensor], steps: int) -> Callable[[Tensor, Tensor], Tensor]:
         table = tabulated(self.network, steps)
@@ -168,6 +213,12 @@ class RawDiffusion:
             (uphill,) = torch.autograd.grad(penalty(self._bodies(at, who)).sum(), at)
         uphill = torch.nan_to_num(uphill)
         return uphill / uphill.norm(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def _lawful(cohort: Cohort, weights: Tensor | None) -> tuple[Physiology, Tensor]:
+    good = lawful(cohort.physiology)
+    bodies = cohort.physiology[good]
+    return bodies, torch.ones_like(bodies.BW) if weights is None else weights[good]
 
 
 def _projected(bodies: Physiology) -> Physiology:

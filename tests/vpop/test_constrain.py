@@ -1,5 +1,7 @@
 """The published ways of constraining a diffusion, on a small problem."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,6 +53,17 @@ def test_guidance_lowers_the_penalty(people):
 def test_a_soft_penalty_lowers_the_penalty(people):
     plain, soft = (penalty(drawn(people, penalty=p).physiology).mean() for p in (0.0, 10.0))
     assert soft < plain
+
+
+def test_moved_draws_hang_together_as_the_people_do(people):
+    model = RawDiffusion(width=32, depth=2, training=replace(SMALL, calibration=3000)).fit(people)
+
+    def miss(cohort: Cohort) -> torch.Tensor:
+        drawn, known = (torch.corrcoef(rows.encode(c.physiology).T) for c in (cohort, people))
+        return (drawn - known).abs().mean()
+
+    plain, moved = miss(model.sample(1500, seed=1)), miss(model.move(people).sample(1500, seed=1))
+    assert moved < 0.7 * plain
 
 
 def test_an_unknown_projection_is_refused():
