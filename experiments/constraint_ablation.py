@@ -146,7 +146,7 @@ class Networks:
         maps = torch.eye(1 + len(NAMES), dtype=torch.float64)[:, 1 + len(WHO) :]
         still = Transport(maps.expand(2, len(AGES), -1, -1))
         people = self.ours.calibration.people
-        return but(self.ours, transport=(still, still), calibration=Calibration(people, people))
+        return but(self.ours, transport=still, calibration=Calibration(people, people))
 
     @cached_property
     def _people(self) -> tuple[Cohort, torch.Tensor]:
