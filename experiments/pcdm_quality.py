@@ -8,6 +8,7 @@ Source: NHANES 2013-2018 and whole-body DXA 2011-2016 (VPOP_DATA). The model has
 Command: VPOP_DATA=... python -m experiments.pcdm_quality [--questions people,composition,...]
 Measured, by question:
 - ``people``: what `vpop evaluate` reports, each figure beside its floor (training people against unseen);
+- ``student``: violations, KS and tree C2ST of the one-step student's people, and their residuals as below;
 - ``composition``: tree C2ST of age, sex, height, weight, fat, bone mineral against unseen people's DXA
   scans, weighted by the survey, with the scans of training people as the floor; log-SD and correlations of
   what regressions on weight, height, age, sex and race leave of fat, lean and bone mineral, in both;
@@ -42,7 +43,7 @@ from vpop.training import Training
 from vpop.two_sample import c2st
 
 NAME = "pcdm_quality"
-QUESTIONS = ("people", "composition", "baselines", "membership", "privacy")
+QUESTIONS = ("people", "student", "composition", "baselines", "membership", "privacy")
 SCANNED = (8.0, 60.0)  # years
 RACE_OF_SCANS = {"Mexican American": "Hispanic", "Other Hispanic": "Hispanic", "Other": "Other"}
 RACE_OF_SCANS |= {"Non-Hispanic White": "White", "Non-Hispanic Black": "Black"}
@@ -65,6 +66,7 @@ def run(config: Config) -> dict[str, Any]:
     for question in config.questions.split(","):
         answer = {
             "people": people,
+            "student": student,
             "composition": composition,
             "baselines": simpler,
             "membership": membership,
@@ -97,6 +99,14 @@ def people(config: Config) -> dict[str, Any]:
         "figures": rounded(found.figures),
         "intervals outside 88-92 %": dict(zip(outside.column, outside.coverage.round(3), strict=True)),
     }
+
+
+def student(config: Config) -> dict[str, Any]:
+    model = PCDM.load(config.model or None)
+    real = Sample.of(*survey(config.part, config.seed + 7)).some(config.n, config.seed)
+    drawn = model.sample(config.n, config.seed, steps=1)
+    adults = as_scanned(model.sample(2 * config.n, config.seed, age=(18.0, 59.9), steps=1))
+    return judged(drawn, real, config) | {"residuals of adults": residuals(adults)}
 
 
 def rounded(figures: pd.DataFrame) -> list[dict[str, Any]]:
