@@ -125,7 +125,7 @@ def test_a_patient_is_the_same_whoever_is_beside_it_or_not_asked_again(model):
 )
 def test_what_no_person_can_be_is_refused_by_name(model, changes, words):
     with pytest.raises(ValueError, match=words):
-        complete(model, patients(**changes))
+        complete(model, patients(**changes), steps=1)
 
 
 def test_the_command_writes_the_bodies_and_refuses_a_second_say(tmp_path, capsys):

@@ -44,7 +44,7 @@ def drawn(n: int, seed: int) -> Physiology:
 
 
 def test_intervals_about_what_is_given_hold_the_truth_and_are_narrower():
-    n, each = 80, 40
+    n, each = 60, 30
     truth, row = drawn(n, 0), torch.arange(n).repeat_interleave(each)
     update = Update.of(Linear(), (*SIZE, *GIVEN))
     given = {name: column(truth, name) for name in (*SIZE, *GIVEN)}
@@ -66,13 +66,13 @@ def test_intervals_about_what_is_given_hold_the_truth_and_are_narrower():
 @pytest.fixture(scope="module")
 def model():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "CHUNK", 400)
-        patch.setattr(drawing, "_ENSEMBLE", 2000)
+        patch.setattr(drawing, "CHUNK", 300)
+        patch.setattr(drawing, "_ENSEMBLE", 1500)
         yield PCDM.load()
 
 
 def mean(model: PCDM, name: str, where: str) -> float:
-    cohort = model.sample(200, seed=2, where=where, steps=1)
+    cohort = model.sample(150, seed=2, where=where, steps=1)
     assert judge(cohort).rate == 0.0
     return float(column(cohort.physiology, name).mean())
 
