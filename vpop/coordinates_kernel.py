@@ -33,7 +33,10 @@ SIZES = ("1", "BW", "BSA", "CO", "BSA / plasma", "brain", *BY_HEIGHT)
 SIZES += ("M_brain", "M_heart", "M_kidney", "M_liver", "M_adipose", "M_bone", "plasma flow")
 """What bounds are shares of; an organ's name stands for its reference mass."""
 
-_BRAIN, _FIRST_MASS, _PLASMA_FLOW = (SIZES.index(name) for name in ("brain", "M_brain", "plasma flow"))
+_BW, _BSA, _CO, _OVER_PLASMA, _BRAIN, _FIRST_MASS, _PLASMA_FLOW = (
+    SIZES.index(name) for name in ("BW", "BSA", "CO", "BSA / plasma", "brain", "M_brain", "plasma flow")
+)
+_INDEX = len(WHO)  # where the cardiac index stands among what is seen
 _TIGHTER = (math.log1p(MARGIN), math.log1p(-MARGIN))
 _MASSES, _FLOWS = NAMES.index(f"M_{MASS_ORDER[0]}"), NAMES.index(f"Q_{FLOW_ORDER[0]}")
 _PORTAL, _ENDS = NAMES.index(f"Q_{PORTAL[0]}:artery"), NAMES.index(ENDS[0])
@@ -54,7 +57,7 @@ class Parts(NamedTuple):
         upper: Its upper bound.
         typical: Its typical value.
         spread: The spread of its score.
-        cuts: Tighter bounds (m, 3): of which part, by which two columns of the laws, of which size.
+        cuts: Tighter bounds (m, 3): of which part, by which column of the laws and the next, of which size.
     """
 
     size: Any
@@ -116,7 +119,7 @@ def who(free, sex, cell, laws, age, charts, knots, first, step, seen):
     """
     n, k = len(sex), charts.shape[2] // len(WHO)
     size = min(BLOCK, n)
-    rows, law, x = np.empty((size, 4 * k)), np.empty((laws.shape[2], size)), np.empty((len(WHO) + 1, size))
+    rows, law, x = np.empty((size, 4 * k)), np.empty((laws.shape[2], size)), np.empty((_INDEX + 1, size))
     low, high, score = np.empty(size), np.empty(size), np.empty(size)
     for some in range(0, n, size):
         start = min(some, n - size)  # the last block also does some of the one before
@@ -133,10 +136,10 @@ def who(free, sex, cell, laws, age, charts, knots, first, step, seen):
             for j in range(size):
                 x[c, j] = log_of(rows[j, c * k : (c + 1) * k], score[j], first, step)
             _each_exp(x[c], seen[c, start:end])
-        standing(x[c + 1], law[OUTPUT], law[OUTPUT + 1], score)
+        standing(x[_INDEX], law[OUTPUT], law[OUTPUT + 1], score)
         for j in range(size):
             score[j] = law[OUTPUT + 2, j] + law[OUTPUT + 3, j] * score[j]
-        _each_exp(score, seen[c + 1, start:end])
+        _each_exp(score, seen[_INDEX, start:end])
 
 
 @njit(**LOOP)
@@ -173,11 +176,11 @@ def _typical_muscle(sex, height, BW, centre):
 def _outside(seen, sex, references, heights, sizes):
     """Fills the sizes (s, b) that are known before the organs; see :func:`inside`."""
     height, HCT = seen[0], seen[1]
-    for i, row in ((1, 2), (2, 3), (3, 4), (_BRAIN, 5)):
-        copied(seen[row], sizes[i])
+    for i, size in enumerate((_BW, _BSA, _CO, _BRAIN)):
+        copied(seen[2 + i], sizes[size])
     log_height, rows = np.empty(len(sex)), np.empty((len(sex), len(BY_HEIGHT)))
     for j in range(len(sex)):
-        sizes[4, j] = sizes[2, j] / (1.0 - HCT[j])
+        sizes[_OVER_PLASMA, j] = sizes[_BSA, j] / (1.0 - HCT[j])
         log_height[j] = log(height[j])
     between(references, heights, sex, log_height, rows)
     _turned(rows, sizes[_BRAIN + 1 : _FIRST_MASS])
@@ -265,14 +268,14 @@ def inside(free, sex, cell, laws, by_size, seen, references, heights, masses, fl
         _outside(seen[:, start:end], people, references, heights, sizes)
 
         _bounded(masses, law, sizes, organs)
-        _typical_muscle(people, height, sizes[1], organs.centre[_MUSCLE])
-        if not _divided(sizes[1], x[_MASSES:], organs):
+        _typical_muscle(people, height, sizes[_BW], organs.centre[_MUSCLE])
+        if not _divided(sizes[_BW], x[_MASSES:], organs):
             return False
         for i in range(len(_AS_SIZES)):
             copied(organs.values[_AS_SIZES[i]], sizes[_FIRST_MASS + i])
 
         _bounded(flows, law, sizes, beds)
-        if not _divided(sizes[3], x[_FLOWS:], beds):
+        if not _divided(sizes[_CO], x[_FLOWS:], beds):
             return False
         for j in range(size):
             sizes[_PLASMA_FLOW, j] = beds.values[_KIDNEY, j] * (1.0 - HCT[j])
