@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from numbers import Integral
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
@@ -34,6 +35,17 @@ def choose(argument: str, name: str, options: Iterable[str]) -> str:
     close = nearest(name, options)
     remedy = f" Did you mean {close!r}?" if close else " Name one of these."
     raise ValueError(f"{argument} must be one of {', '.join(options)}, but is {name!r}.{remedy}")
+
+
+def check_whole(argument: str, value: object, least: int) -> None:
+    """Refuses what is no whole number of at least ``least``.
+
+    >>> check_whole("n", 2.5, 1)
+    Traceback (most recent call last):
+    ValueError: n must be a whole number of at least 1, but is 2.5.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{argument} must be a whole number of at least {least}, but is {value!r}.")
 
 
 _UNIT = re.compile(

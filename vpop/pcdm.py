@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbpk.checks import check_whole, choose
 from pbpk.physiology import Cohort, Physiology, numbered
 from vpop import stored, weights
 from vpop.calibration import Calibration, Population
@@ -130,6 +131,7 @@ class PCDM:
             plan: How the student is trained; None for what is usual.
             progress: Called with the number of updates done and to do.
         """
+        self._refuse_unfitted()
         plan = plan or STUDENT
         bodies, free, weight = self._written(*self._lawful(cohort, weights))
         generator = torch.Generator().manual_seed(self.seed)
@@ -145,6 +147,10 @@ class PCDM:
 
     def _lawful(self, cohort: Cohort, weights: Tensor | None) -> tuple[Physiology, Tensor]:
         """Returns the bodies that break no law, with a race each, and their weights."""
+        if not isinstance(cohort, Cohort):
+            raise TypeError(
+                f"cohort must be a Cohort, but is a {type(cohort).__name__}. pbpk.load_cohort reads a file."
+            )
         bodies = cohort.physiology
         good = lawful(bodies)
         self._enough(good)
@@ -164,6 +170,10 @@ class PCDM:
         scores = self.marginals.encode(self.standing.encode(free, who))
         described = Denoiser.describe(**who)
         return Examples.of(scores, described, weight * evened(bodies.age, weight), len(WHO))
+
+    def _refuse_unfitted(self) -> None:
+        if not hasattr(self, "network"):
+            raise ValueError("PCDM must have learnt people first: call fit(cohort), or PCDM.load().")
 
     @staticmethod
     def _enough(usable: Tensor) -> None:
@@ -252,8 +262,9 @@ class PCDM:
         >>> PCDM.load().sample(2, age=(18, 65), where="BMI >= 30").physiology.BMI.min() >= 30
         tensor(True)
         """
-        if n < 1:
-            raise ValueError(f"n must be at least 1, but is {n}.")
+        for argument, value, least in (("n", n, 1), ("seed", seed, 0), ("steps", steps, 1)):
+            check_whole(argument, value, least)
+        self._refuse_unfitted()
         request = Request.make(age, sex, where, given)
         model = self if guidance == 1.0 else self._guided(guidance, steps)
         found: list[Physiology] = []
@@ -323,7 +334,13 @@ class PCDM:
         return calibration.apply(self._denoised(people, known, noise, steps), people)
 
     def save(self, path: str | Path) -> None:
-        """Writes the weights as safetensors and beside them the card as JSON, both whole or neither."""
+        """Writes the weights as safetensors and beside them the card as JSON, both whole or neither.
+
+        Raises:
+            ValueError: If there is nothing to write, or the path is no ``.safetensors``.
+        """
+        self._refuse_unfitted()
+        choose("the suffix of path", Path(path).suffix.lower(), [".safetensors"])
         settings = {"width": self.width, "depth": self.depth, "seed": self.seed}
         weights.write(path, Weights(stored.tensors_of(self), settings, self.card), ",".join(NAMES))
 

@@ -72,6 +72,28 @@ def test_guidance_that_is_no_weight_or_beside_the_student_is_refused(shipped, we
         shipped.sample(2, guidance=weight, steps=steps)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"), [("n", 0), ("n", 2.5), ("n", True), ("seed", -1), ("seed", "7"), ("steps", 1.5)]
+)
+def test_counts_that_are_no_whole_numbers_are_refused(shipped, argument, value):
+    with pytest.raises(ValueError, match=f"{argument} must be a whole number of at least"):
+        shipped.sample(**{"n": 2, argument: value})
+
+
+def test_a_model_that_has_learnt_nothing_says_so(tmp_path):
+    for use in (lambda: PCDM().sample(2), lambda: PCDM().save(tmp_path / "m.safetensors")):
+        with pytest.raises(ValueError, match="PCDM must have learnt people first"):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_cohort_or_no_weights_file_is_refused(shipped, tmp_path):
+    with pytest.raises(TypeError, match="cohort must be a Cohort, but is a str"):
+        PCDM().fit("people.csv")
+    with pytest.raises(ValueError, match="the suffix of path must be one of"):
+        shipped.save(tmp_path / "m.csv")
+
+
 def test_conditioning_moves_what_depends_on_it(shipped):
     """Livers of the tall and heavy are larger: the condition reaches the inside."""
     small = shipped.sample(200, sex="M", given={"age": 40, "BW": 60, "height": 165})
