@@ -83,6 +83,7 @@ def simulate(
 
     Raises:
         ValueError: If an argument is not as described, or a body's parameters are impossible.
+        TypeError: If the bodies or the regimen are something else.
         ArithmeticError: If the engine fails for a body.
 
     >>> from pbpk.bodies import reference_body
@@ -92,6 +93,8 @@ def simulate(
     """
     bodies, ids = _bodies(cohort)
     plan = Regimen.parse(regimen) if isinstance(regimen, str) else regimen
+    if not isinstance(plan, Regimen):
+        raise TypeError(f"regimen must be a Regimen or its text, '7.5 mg po' say, but is {regimen!r}.")
     if not plan.doses:
         raise ValueError("regimen must have at least one dose, but is empty. Write it like '7.5 mg po'.")
     if isinstance(graph, str):
@@ -156,6 +159,11 @@ def _kept(system: System, keep: Sequence[str]) -> tuple[str, ...]:
 def _bodies(cohort: Cohort | Physiology) -> tuple[Physiology, np.ndarray]:
     if isinstance(cohort, Cohort):
         return cohort.physiology, cohort.id
+    if not isinstance(cohort, Physiology):
+        raise TypeError(
+            f"cohort must be a Cohort or a Physiology, but is {str(cohort)[:60]!r}. "
+            "pbpk.load_cohort reads a file."
+        )
     names = np.array([f"{number}" for number in range(1, cohort.shape.numel() + 1)], dtype=object)
     return cohort, names.reshape(tuple(cohort.shape))
 

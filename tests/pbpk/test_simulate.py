@@ -292,6 +292,13 @@ def test_no_body_that_can_be_simulated_leaves_nothing_to_summarise(man, drug):
         simulation.quantiles()
 
 
+def test_what_are_no_bodies_and_no_regimen_is_refused(man, drug):
+    with pytest.raises(TypeError, match=r"cohort must be a Cohort or a Physiology, but is 'people\.csv'"):
+        simulate("people.csv", drug, "1 mg iv", [1.0])
+    with pytest.raises(TypeError, match="regimen must be a Regimen or its text"):
+        simulate(man, drug, 7.5, [1.0])
+
+
 def test_progress_counts_the_bodies_that_are_done(people, drug):
     seen = []
     simulate(people(10), drug, "1 mg iv", [1.0], chunk=4, progress=lambda *counts: seen.append(counts))
