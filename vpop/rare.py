@@ -57,7 +57,12 @@ class Screen:
 
     @classmethod
     def fit(cls, drawing: Drawing) -> Screen | None:
-        """Learns from a pilot; None where too few people can be asked to learn from."""
+        """Learns from a pilot; None where too few people can be asked to learn from, or nothing to foretell.
+
+        Of a request that only gives values nothing is foretold: who cannot have them is told by a whole body.
+        """
+        if not drawing.request.after:
+            return None
         pilot, of_a_chunk = drawing.pilot()
         if len(pilot) < _FEWEST:
             return None

@@ -43,6 +43,11 @@ def ages(model: PCDM, where: str = WHERE, threshold: float = rare.RARE) -> tuple
     return torch.cat(found).numpy(), search
 
 
+def test_a_request_that_only_gives_values_foretells_nothing(shipped):
+    request = Request.make((0.0, 80.0), None, "FAT == 10 and M_adipose == 40", None)
+    assert rare.Screen.fit(Drawing(shipped, request, 1)) is None
+
+
 @pytest.fixture(scope="module")
 def everybody(shipped) -> np.ndarray:
     return ages(shipped, threshold=0.0)[0]
