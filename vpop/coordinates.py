@@ -141,7 +141,8 @@ class Coordinates:
         """Maps given values to free numbers, NaN for all that is not given, with shape :math:`(n, d)`.
 
         Raises:
-            Impossible: If a value lies outside its law, naming the value, the person and the law.
+            Impossible: If a value lies outside its law, naming the value, the person and the law; or if
+                creatinine is given to someone too young to have one.
         """
         free = people.BW.new_full((*people.shape, len(NAMES)), torch.nan)
         body = people.replace(**{name: value for name, value in given.items() if name in ("height", "BW")})
@@ -149,6 +150,8 @@ class Coordinates:
         if "BW" in given and "height" in given:
             wanted["BMI"] = given["BW"] / (given["height"] / 100.0) ** 2
         charts = self._rows(body)
+        if "SCR" in wanted:
+            self._refuse_too_young(people)
         for name, value in wanted.items():
             _refuse_outside(name, value, limits.who(name, body), body)
             free[..., NAMES.index(name)] = _encode_who(name, value, charts[name], body)
@@ -167,6 +170,14 @@ class Coordinates:
         if name == "SCR":
             lawful = lawful & (people["age"] >= self.youngest)
         return lawful * self.charts[name].density(value, people["sex"], people["age"])
+
+    def _refuse_too_young(self, people: Physiology) -> None:
+        young = people.age[people.age < self.youngest]
+        if len(young):
+            raise Impossible(
+                f"SCR must be given from {self.youngest:.3g} years on, below which none was learnt, but is "
+                f"given at {float(young[0]):.3g} years. Leave it out."
+            )
 
     def _rows(self, people: Physiology) -> dict[str, Row]:
         """Returns what each chart says of people of that sex and age."""

@@ -119,6 +119,7 @@ def test_a_patient_is_the_same_whoever_is_beside_it_or_not_asked_again(model):
         ({"sex": ["M", "F", "x", "M"]}, "sex of row 'woman' must be one of M, F"),
         ({"race": ["", "Martian", "", ""]}, "race of row 'girl'"),
         ({"M_liver": ["1.5", "4", "", ""]}, r"patient 'girl': M_liver must lie in .* by law C26, but 4 is"),
+        ({"SCR": ["", "", "", "0.3"]}, r"patient 'infant': SCR must be given from 2 years on"),
         ({"FAT": ["50", "", "", ""]}, r"patient 'man': .* laws? C2.* is what FAT must have"),
         ({"M_liver": ["1500", "1100", "", ""]}, "M_liver must be in kg"),
     ],

@@ -135,6 +135,7 @@ def test_a_fixed_weight_gives_the_people_of_a_narrow_band_of_weights(shipped):
         ({"where": "BW == 25 and age >= 20"}, "by none of"),
         ({"given": {"age": 30, "height": 180, "BW": 16.2}}, "laws C09 and C10"),
         ({"given": {"age": 30, "HCT": 45}}, "law C08"),
+        ({"given": {"SCR": 0.3}, "age": (0, 1)}, r"SCR must be given from 2 years on, .* Leave it out"),
     ],
 )
 def test_an_impossible_request_names_what_forbids_it(shipped, arguments, words, monkeypatch):
