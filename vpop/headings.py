@@ -93,15 +93,18 @@ def in_canonical_units(table: Table, columns: Collection[str] = tuple(UNITS)) ->
 
 
 def _size(table: Table, name: str, unit: str, rows: np.ndarray) -> np.ndarray:
-    """Returns what of each person a unit refers to, with shape (n).
+    """Returns what of each person a unit refers to, with shape (n); a BMI stands for height or weight.
 
     Raises:
         ValueError: If the height or the weight of someone who has a value is not known.
     """
-    height, BW = (
+    height, BW, BMI = (
         table.numbers(column, rows, blank=True) if column in table.columns else np.full(len(rows), np.nan)
-        for column in ("height", "BW")
+        for column in ("height", "BW", "BMI")
     )
+    with np.errstate(divide="ignore", invalid="ignore"):  # a BMI of 0 is refused later
+        height = np.where(np.isnan(height), 100.0 * np.sqrt(BW / BMI), height)
+        BW = np.where(np.isnan(BW), BMI * (height / 100.0) ** 2, BW)
     size = _SIZE[name, unit](height, BW)
     lost = np.isfinite(table.frame[name]) & np.isnan(size)
     if lost.any():

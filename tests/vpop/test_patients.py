@@ -73,6 +73,19 @@ def test_what_is_measured_inside_is_read_in_the_units_of_its_laboratory(heading,
     assert Patients.of(in_canonical_units(table)[0]).given[name][0].item() == pytest.approx(value)
 
 
+@pytest.mark.parametrize(("height", "BW", "BMI"), [("175", "58", ""), ("175", "", "20"), ("", "58", "20")])
+def test_a_person_s_size_is_read_from_any_two_of_height_weight_and_bmi(height, BW, BMI):
+    cells = {"height": height, "BW": BW, "BMI": BMI, "GFR [mL/min/1.73m2]": "100", "FAT [%]": "20"}
+    table = Table(
+        "ward.csv",
+        pd.DataFrame({"id": ["man"], "sex": ["M"], "age": ["33"]} | {k: [v] for k, v in cells.items()}),
+    )
+    given = Patients.of(in_canonical_units(table)[0]).given
+    surface = (given["height"] * given["BW"] / 3600) ** 0.5
+    assert given["GFR"].item() == pytest.approx(6.0 * surface.item() / 1.73)
+    assert given["FAT"].item() == pytest.approx(0.2 * given["BW"].item())
+
+
 INSIDE = {
     "GFR": ["6.2", "", "4.1", ""],
     "FAT": ["", "", "33", ""],
