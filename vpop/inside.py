@@ -19,18 +19,15 @@ from pbpk.laws import LAWS, mass_band
 from pbpk.organs import ORGANS, PERFUSED, PORTAL, indices
 from pbpk.physiology import Physiology
 from vpop import intervals, limits
-from vpop.coordinates import NAMES, must_lie
+from vpop.coordinates import L_PER_H, NAMES, must_lie
 from vpop.intervals import MARGIN, Interval
-from vpop.limits import FLOW_ORDER, MASS_ORDER
+from vpop.limits import FLOW_ORDER, MASS_ORDER, ML_PER_MIN, PER_KG, SLACK
 
 MASSES = tuple(f"M_{organ}" for organ in ORGANS)
 FLOWS = tuple(f"Q_{organ}" for organ in PERFUSED)
 INSIDE = ("CO", "GFR", "FAT", "BMC", *MASSES, *FLOWS)  # what can be given beside what is seen from outside
 _BEDS = ("liver", *PORTAL)  # share what flows into the liver: its artery, and the portal organs
-_PER_H = 60.0  # L/min in L/h, and mL/min/g in L/h/kg
 _CLEAR = 1.0 + 10.0 * MARGIN  # keeps what is divided early clear of the bounds of what comes later
-_ML_PER_MIN = 0.06  # mL/min in L/h
-_ROOM = 1.02  # that vpop.limits leaves between an organ's mass and its flow
 _ROUNDING = 1e-12  # of a sum
 _PERFUSION = {"brain": ("C15", 0.01), "heart": ("C18", 1.0), "kidney": ("C16", 1.0), "liver": ("C17", 1.0)}
 _SHARE = {"kidney": "C14", "liver": "C13"}  # of the cardiac output
@@ -136,7 +133,7 @@ class _Maker:
     def make(self) -> Physiology:
         """Makes what can be given, in the order of :mod:`vpop.coordinates`."""
         self._refuse_alone()
-        self._put(CO=self._one("CO", _per(limits.cardiac_index(self.body), _PER_H * self.body.BSA)))
+        self._put(CO=self._one("CO", _per(limits.cardiac_index(self.body), L_PER_H * self.body.BSA)))
         self._put(M=self._masses())
         self._put(Q=self._flows())
         self._put(GFR=self._one("GFR", limits.filtration(self.body)))
@@ -148,7 +145,7 @@ class _Maker:
         """Notes whose GFR or mass is against a law that asks for no other part of the body."""
         masses = zip(*(bound.unbind(-1) for bound in mass_band(self.body)), strict=True)
         bounds = dict(zip(MASSES, masses, strict=True))
-        per_173 = _ML_PER_MIN * self.body.BSA / 1.73
+        per_173 = ML_PER_MIN * self.body.BSA / 1.73
         least, most = limits.band("C12", self.body)
         for name, (low, high) in (bounds | {"GFR": (least * per_173, most * per_173)}).items():
             known = self._known(name)
@@ -298,14 +295,13 @@ class _Maker:
             bounds.append((_CLEAR * low / most, high / least / _CLEAR))
             thin, thick = self._perfusion(organ)
             low, high = _exactly(self._known(f"M_{organ}"))
-            bounds.append((_ROOM * low * thin / most, high * thick / least / _ROOM))
+            bounds.append((SLACK * low * thin / most, high * thick / least / SLACK))
         return limits.meet(*bounds)
 
     def _perfusion(self, organ: str) -> Bounds:
         """Returns the band of the flow per mass of an organ [L/h/kg]."""
         law, unit = _PERFUSION[organ]
-        low, high = limits.band(law, self.body)
-        return low * unit * _PER_H, high * unit * _PER_H
+        return limits.times(limits.band(law, self.body), unit * PER_KG)
 
 
 def _applies(law: str, body: Physiology, at: int) -> bool:

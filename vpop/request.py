@@ -30,7 +30,6 @@ _SEX = np.array(["F", "M"])
 _RACE = np.array(RACES)
 _LOUD = 1e9
 _FIXED = ("age", *GIVEN, *INSIDE)  # what can be asked for exactly
-_ML_PER_MIN = 0.06  # mL/min in L/h
 
 
 @cache
@@ -337,6 +336,6 @@ def body_table(bodies: Physiology) -> dict[str, np.ndarray]:
     race = bodies.race if bodies.race is not None else torch.full(bodies.shape, -1)
     table = who_table(bodies.sex, race, bodies.age)
     table |= {name: value.numpy() for name in names if (value := getattr(bodies, name)) is not None}
-    table["eGFR"] = (bodies.GFR / _ML_PER_MIN * 1.73 / bodies.BSA).numpy()
+    table["eGFR"] = (bodies.GFR / limits.ML_PER_MIN * 1.73 / bodies.BSA).numpy()
     table |= {f"M_{organ}": bodies.M[:, i].numpy() for i, organ in enumerate(ORGANS)}
     return table | {f"Q_{organ}": bodies.Q[:, i].numpy() for i, organ in enumerate(ORGANS)}
