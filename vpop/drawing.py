@@ -92,20 +92,25 @@ class Drawing:
         people, given = self._people(CHUNK, generator, None if self.update is None else self._likely)
         return Candidates(people, given, torch.randn(len(people["age"]), len(NAMES), generator=generator))
 
-    def bodies(self, some: Candidates, steps: int | None = None) -> Physiology:
+    def bodies(self, some: Candidates, steps: int | None = None, found: int = 1) -> Physiology:
         """Draws their bodies; who cannot have what is given inside has a body without it.
 
+        Arguments:
+            some: The people.
+            steps: The steps of the sampler; None for those of the request.
+            found: How many were found before: by these it is known that someone can.
+
         Raises:
-            Impossible: If none of many can, naming the law that forbids it to the first of them.
+            Impossible: If none of many can, these included, naming the law that forbids it to the first.
         """
         steps = steps or self.steps
         if self.update is None:
             return self.model.draw_from(some.people, some.given, some.noise, steps)
         gains = self.gains.at(some.people)
-        found, refused = self.update.draw(some.people, some.given, gains, some.noise, steps)
-        if len(some) >= _MANY and bool(refused.who.all()):
+        bodies, refused = self.update.draw(some.people, some.given, gains, some.noise, steps)
+        if not found and len(some) >= _MANY and bool(refused.who.all()):
             raise Impossible(refused.why(0))
-        return found
+        return bodies
 
     def pilot(self) -> tuple[Candidates, float]:
         """Draws people to learn from, the same for every seed; returns also how many a chunk holds."""

@@ -187,7 +187,7 @@ class Search:
         return some
 
     def _qualifying(self, some: Candidates) -> Physiology:
-        bodies = self.drawing.bodies(some)
+        bodies = self.drawing.bodies(some, found=self.found)
         holds = torch.from_numpy(self.drawing.request.holds(bodies))
         kept = bodies if bool(holds.all()) else bodies[holds]
         self.found += len(kept.BW)

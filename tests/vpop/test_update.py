@@ -8,9 +8,10 @@ from pbpk.laws.exact import column
 from pbpk.physiology import Physiology
 from tests.vpop.test_coordinates import COORDINATES
 from vpop import drawing
-from vpop.coordinates import NAMES
+from vpop.coordinates import NAMES, Impossible
 from vpop.judge import judge
 from vpop.pcdm import PCDM
+from vpop.request import Request
 from vpop.update import Update, of
 
 SIZE = {"height": 175.0, "BW": 85.0}
@@ -90,3 +91,11 @@ def test_a_large_liver_makes_a_large_person_and_a_small_one_a_child(model):
 def test_a_person_whom_the_laws_forbid_is_refused_in_one_line(model):
     with pytest.raises(ValueError, match=r"^M_liver must lie in .* by law C26, but 9 is asked for\.$"):
         model.sample(5, where="M_liver == 9 and age == 30", steps=1)
+
+
+def test_a_search_that_has_found_someone_outlives_a_chunk_without_anyone(model):
+    search = drawing.Drawing(model, Request.make((30.0, 30.0), None, "M_liver == 9", None), 1)
+    some = search.candidates(torch.Generator().manual_seed(0))
+    with pytest.raises(Impossible):
+        search.bodies(some, found=0)
+    assert len(search.bodies(some, found=1).BW) == len(some)
