@@ -61,7 +61,7 @@ def draw_again(
         heights, likely = likely_heights(values["BW"], people, coordinates)
         weight = weight * likely.sum(-1)
     if not bool((weight > 0).any()):
-        old = people["age"] >= coordinates.youngest if "SCR" in values else weight >= 0
+        old = coordinates.tested(people["age"]) if "SCR" in values else weight >= 0
         some = old if bool(old.any()) else ~old  # where someone is old enough that is not what forbids it
         coordinates.known(blank(_of(people, some)), _of(values, some))  # says which law forbids it
         return {name: value[:0] for name, value in people.items()}, {}

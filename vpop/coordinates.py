@@ -134,7 +134,7 @@ class Coordinates:
         return body.replace(
             FAT=intervals.decode(part["FAT"], limits.fat(body)),
             BMC=intervals.decode(part["BMC"], limits.mineral(body)),
-            SCR=torch.where(body.age < self.youngest, torch.nan, _column(body, "SCR")),
+            SCR=torch.where(self.tested(body.age), _column(body, "SCR"), torch.nan),
         )
 
     def known(self, people: Physiology, given: Mapping[str, Tensor]) -> Tensor:
@@ -168,11 +168,15 @@ class Coordinates:
         lower, upper = limits.who(name, blank(people))
         lawful = (value > lower) & (value < upper)
         if name == "SCR":
-            lawful = lawful & (people["age"] >= self.youngest)
+            lawful = lawful & self.tested(people["age"])
         return lawful * self.charts[name].density(value, people["sex"], people["age"])
 
+    def tested(self, age: Tensor) -> Tensor:
+        """Tells who is old enough, to the month, to have a creatinine, with the shape of the ages."""
+        return torch.floor(12.0 * age) >= torch.floor(torch.tensor(12.0 * self.youngest))
+
     def _refuse_too_young(self, people: Physiology) -> None:
-        young = people.age[people.age < self.youngest]
+        young = people.age[~self.tested(people.age)]
         if len(young):
             raise Impossible(
                 f"SCR must be given from {self.youngest:.3g} years on, below which none was learnt, but is "

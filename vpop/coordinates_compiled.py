@@ -139,7 +139,7 @@ def decode(coordinates: Coordinates, free: Tensor, people: Mapping[str, Tensor])
     M, Q, rest = torch.empty_like(body.M), torch.zeros_like(body.Q), body.age.new_empty(3, len(body.age))
     if not kernel.inside(*common, *tables, M.numpy(), Q.numpy(), rest.numpy()):
         return None
-    SCR = torch.where(body.age < coordinates.youngest, torch.nan, SCR)
+    SCR = torch.where(coordinates.tested(body.age), SCR, torch.nan)
     return body.replace(M=M, Q=Q, SCR=SCR, **dict(zip(ENDS, rest, strict=True)))
 
 

@@ -103,6 +103,11 @@ def test_what_is_known_inside_comes_back_exactly_beside_those_of_whom_it_is_not(
     assert body.height[4] != body.height[5]  # of her only the weight is known
 
 
+def test_a_child_of_two_years_has_the_creatinine_that_was_measured(model):
+    known = patients(age=["33", "2", "60", "0.5"], BMI="", height="", SCR=["", "0.3", "", ""])
+    assert complete(model, known, steps=1).physiology.SCR[1] == 0.3
+
+
 def test_a_cohort_of_the_model_given_back_is_itself(model, tmp_path):
     cohort = model.sample(5, seed=3, age=(18, 80), steps=1)
     save_cohort(cohort, tmp_path / "cohort.csv")
