@@ -294,9 +294,10 @@ class PCDM:
 
     def _guided(self, weight: float, steps: int) -> PCDM:
         """Returns this model with a guided network, and without the student, who has seen none."""
-        if not 0.0 <= weight <= MOST_GUIDANCE or steps == 1:
+        number = isinstance(weight, int | float)
+        if not (number and 0.0 <= weight <= MOST_GUIDANCE) or steps == 1:
             raise ValueError(
-                f"guidance must lie in [0, {MOST_GUIDANCE:g}] with 2 or more steps, but is {weight:g} with "
+                f"guidance must lie in [0, {MOST_GUIDANCE:g}] with 2 or more steps, but is {weight!r} with "
                 f"steps {steps}. 1 draws the population, with any steps."
             )
         guided = copy.copy(self)

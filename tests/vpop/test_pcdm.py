@@ -66,7 +66,9 @@ def test_guidance_exaggerates_what_is_typical_of_a_race_and_breaks_no_law(shippe
     assert abs(apart(0.0)) < 0.02 < apart(1.0) < apart(3.0)
 
 
-@pytest.mark.parametrize(("weight", "steps"), [(-1.0, 20), (11.0, 20), (float("nan"), 20), (2.0, 1)])
+@pytest.mark.parametrize(
+    ("weight", "steps"), [(-1.0, 20), (11.0, 20), (float("nan"), 20), ("2", 20), (2.0, 1)]
+)
 def test_guidance_that_is_no_weight_or_beside_the_student_is_refused(shipped, weight, steps):
     with pytest.raises(ValueError, match="guidance must lie in"):
         shipped.sample(2, guidance=weight, steps=steps)
