@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pbpk.physiology import RACES
-from vpop.growth import stretch
+from vpop.growth import hats, place, stretch
 
 _STEP = 0.35  # [ours] on the scale of growth, between two ages at which lines are learnt
 _LEAST = 1e-3  # [ours] of a standard deviation of y: what more is known of it is rounding
@@ -102,7 +102,7 @@ class GainsByAge:
         at = stretch(people["age"])
         first, last = float(at.min()), float(at.max())
         knots = torch.linspace(first, last, 1 + round((last - first) / _STEP), dtype=at.dtype)
-        near = _hats(at, knots)
+        near = hats(at, knots)
         race = torch.nn.functional.one_hot(people["race"].clamp(min=0), len(RACES)).to(y)
         basis = torch.cat([near, race[:, 1:]], -1)
         parts, races = [], []
@@ -124,7 +124,7 @@ class GainsByAge:
     def at(self, people: Mapping[str, Tensor]) -> Gains:
         """Returns what the values say of each of some people."""
         at = stretch(people["age"]).clamp(self.knots[0], self.knots[-1])
-        lower, share = _between(at, self.knots)
+        lower, share = place(at, self.knots)
         sex = people["sex"].round().long()
         rows = sex * len(self.knots) + lower
         upper = rows + int(len(self.knots) > 1)
@@ -135,20 +135,3 @@ class GainsByAge:
             found.append(torch.lerp(value[rows], value[upper], weight))
         gain, mean, covariance = found
         return Gains(gain, mean + self.races[sex, people["race"].clamp(min=0)], covariance)
-
-
-def _between(at: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns after which knot positions are, and how far on the way to the next, shapes (n)."""
-    if len(knots) == 1:
-        return torch.zeros_like(at, dtype=torch.long), torch.zeros_like(at)
-    upper = torch.searchsorted(knots, at.contiguous()).clamp(1, len(knots) - 1)
-    return upper - 1, (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
-
-
-def _hats(at: Tensor, knots: Tensor) -> Tensor:
-    """Returns the weights of a straight line between knots, with shape (n, k)."""
-    lower, share = _between(at, knots)
-    hats = torch.zeros(len(at), len(knots), dtype=at.dtype)
-    if len(knots) > 1:
-        hats.scatter_(1, lower[:, None] + 1, share[:, None])
-    return hats.scatter_(1, lower[:, None], 1.0 - share[:, None])

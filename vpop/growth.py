@@ -164,6 +164,28 @@ def among_knots(age: Tensor) -> tuple[Tensor, Tensor]:
     return knots, stretch(age).clamp(knots[0], knots[-1])
 
 
+def place(at: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns after which knot positions are, and how far on the way to the next, both with shape (n).
+
+    Arguments:
+        at: The positions, with shape :math:`(n)`, from the first knot to the last.
+        knots: The knots, rising, with shape :math:`(k)`; of one alone nothing is ever on the way.
+    """
+    if len(knots) == 1:
+        return torch.zeros_like(at, dtype=torch.long), torch.zeros_like(at)
+    upper = torch.searchsorted(knots, at.contiguous()).clamp(1, len(knots) - 1)
+    return upper - 1, (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
+
+
+def hats(at: Tensor, knots: Tensor) -> Tensor:
+    """Returns the weights of a straight line between knots, with shape (n, k); arguments of :func:`place`."""
+    lower, share = place(at, knots)
+    found = torch.zeros(len(at), len(knots), dtype=at.dtype)
+    if len(knots) > 1:
+        found.scatter_(1, lower[:, None] + 1, share[:, None])
+    return found.scatter_(1, lower[:, None], 1.0 - share[:, None])
+
+
 def kernel(knot: float, age: Tensor, weights: Tensor) -> Tensor:
     """Returns how much each person weighs in at an age; the weights sum to 1.
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from vpop.calibration import Population
 from vpop.coordinates import WHO
-from vpop.growth import stretch
+from vpop.growth import hats, place, stretch
 
 AGES = (0.1, 1.5, 6.0, 14.0, 25.0, 45.0, 70.0)  # years
 _GIVEN = 1 + len(WHO)
@@ -46,7 +46,7 @@ class Transport:
     @classmethod
     def fit(cls, drawn: Population, people: Population) -> Transport:
         """Learns the maps that give drawn scores the means and covariances of the people's."""
-        ages = list(zip(_hats(drawn.age).T, _hats(people.age).T, strict=True))
+        ages = list(zip(*(hats(*_among_ages(some.age)).T for some in (drawn, people)), strict=True))
         maps = [
             _map(_moments(drawn, own, sex), _moments(people, theirs, sex))
             for sex in (0.0, 1.0)
@@ -56,7 +56,7 @@ class Transport:
 
     def apply(self, scores: Tensor, people: Mapping[str, Tensor]) -> Tensor:
         """Moves drawn scores of people with sex and age, with shape :math:`(n, d)`; WHO's stay."""
-        lower, share = _place(people["age"])
+        lower, share = place(*_among_ages(people["age"]))
         group = people["sex"].round().long() * len(AGES) + lower
         order = group.argsort(stable=True)  # those between the same two maps stand together
         maps = self.maps.to(scores).flatten(0, 1)
@@ -76,20 +76,10 @@ def _with_one(scores: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(scores[:, :1]), scores], -1)
 
 
-def _place(age: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns after which of :data:`AGES` people are, and how far on the way to the next, shapes (n)."""
+def _among_ages(age: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ages and :data:`AGES` on the scale of growth; ages beyond them come to their ends."""
     knots = stretch(torch.tensor(AGES, dtype=age.dtype))
-    at = stretch(age).clamp(knots[0], knots[-1])
-    upper = torch.searchsorted(knots, at.contiguous()).clamp(1, len(knots) - 1)
-    return upper - 1, (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
-
-
-def _hats(age: Tensor) -> Tensor:
-    """Returns the weights of a straight line between :data:`AGES`, with shape :math:`(n, 7)`."""
-    lower, share = _place(age)
-    hats = torch.zeros(len(age), len(AGES), dtype=age.dtype)
-    hats.scatter_(1, lower[:, None] + 1, share[:, None])
-    return hats.scatter_(1, lower[:, None], 1.0 - share[:, None])
+    return stretch(age).clamp(knots[0], knots[-1]), knots
 
 
 def _moments(population: Population, near: Tensor, sex: float) -> tuple[Tensor, float]:
