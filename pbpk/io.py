@@ -144,6 +144,7 @@ def cohort_of(table: Table) -> Cohort:
     names = [*_SIZES, *MASS_COLUMNS, *FLOW_COLUMNS, *(c for c in _OPTIONAL if c in table.columns)]
     numbers = {name: table.numbers(name, ids, blank=name in blank) for name in names}
     check_units(numbers, human)
+    _refuse_nothing(numbers, ids, table.name)
     tensors = {name: torch.from_numpy(values) for name, values in numbers.items()}
     scalars = {name: tensors[name] for name in (*_SIZES, *_OPTIONAL) if name in tensors}
     physiology = Physiology(
@@ -202,6 +203,17 @@ def _refuse_other_organs(table: Table) -> None:
             raise ValueError(
                 f"{table.name} has a column {column!r}, but no such mass or flow is known. "
                 f"The nearest is {nearest(column, known)!r}; add it to rest, or rename it."
+            )
+
+
+def _refuse_nothing(numbers: Mapping[str, np.ndarray], ids: np.ndarray, where: str) -> None:
+    """Refuses what no body is without: a height, a weight, red cells, a circulation."""
+    for name in ("height", "BW", "HCT", "CO"):
+        at = np.flatnonzero(numbers[name] == 0.0)
+        if len(at):
+            raise ValueError(
+                f"{name} must be more than 0, but row {ids[at[0]]!r} of {where} has 0. "
+                "Correct the cell or remove the row."
             )
 
 

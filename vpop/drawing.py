@@ -26,7 +26,8 @@ from vpop.update import Columns, Source, Update, of
 CHUNK = 2048  # people drawn at once; part of what a seed means
 _PILOT, _MOST_CHUNKS = 65_536, 1024  # people of a pilot, and where they are sought
 _ENSEMBLE = 8192  # people who tell what given values say
-_MANY = 256  # people of whom one can have what is given, or it is impossible
+_MANY = 256  # people of whom none can have what is given, before others are asked,
+_OTHERS = 8  # and chunks of these of whom none can: then it is impossible
 _SEED = 1_500_450_271  # of what is learnt for a request; no chunk of a seed below 1,500 has it
 
 
@@ -101,14 +102,14 @@ class Drawing:
             found: How many were found before: by these it is known that someone can.
 
         Raises:
-            Impossible: If none of many can, these included, naming the law that forbids it to the first.
+            Impossible: If none of many can, these and others, naming the law that forbids it to the first.
         """
         steps = steps or self.steps
         if self.update is None:
             return self.model.draw_from(some.people, some.given, some.noise, steps)
         gains = self.gains.at(some.people)
         bodies, refused = self.update.draw(some.people, some.given, gains, some.noise, steps)
-        if not found and len(some) >= _MANY and bool(refused.who.all()):
+        if not found and len(some) >= _MANY and bool(refused.who.all()) and not self._possible:
             raise Impossible(refused.why(0))
         return bodies
 
@@ -126,6 +127,19 @@ class Drawing:
     ) -> tuple[Columns, Columns]:
         model = self.model
         return self.request.people(model.demographics, model.coordinates, n, generator, inside)
+
+    @cached_property
+    def _possible(self) -> bool:
+        """Tells whether any of many people can have what is given inside, by rough bodies."""
+        assert self.update is not None  # nothing is impossible of nothing
+        generator = torch.Generator().manual_seed(_SEED)
+        for _ in range(_OTHERS):
+            some = self.candidates(generator)
+            gains = self.gains.at(some.people)
+            refused = self.update.draw(some.people, some.given, gains, some.noise, self.rough_steps)[1]
+            if not bool(refused.who.all()):
+                return True
+        return False
 
     @cached_property
     def update(self) -> Update | None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pbpk.laws.exact import column
+from pbpk.organs import ORGANS
 from pbpk.physiology import Physiology
 from tests.vpop.test_coordinates import COORDINATES
 from vpop import drawing
@@ -99,3 +100,14 @@ def test_a_search_that_has_found_someone_outlives_a_chunk_without_anyone(model):
     with pytest.raises(Impossible):
         search.bodies(some, found=0)
     assert len(search.bodies(some, found=1).BW) == len(some)
+
+
+def test_many_who_cannot_do_not_make_impossible_what_others_can(model):
+    request = Request.make((0.0, 80.0), None, "M_liver == 3 and BW == 50", None)
+    search = drawing.Drawing(model, request, 1)
+    some = search.candidates(torch.Generator().manual_seed(0))
+    has = search.bodies(some).M[:, ORGANS.index("liver")] == 3.0
+    assert has.any()
+    unlucky = drawing.Candidates.join([some[~has]] * 2)
+    assert len(unlucky) > 256
+    assert len(search.bodies(unlucky, found=0).BW) == len(unlucky)
