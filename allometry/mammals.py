@@ -29,7 +29,6 @@ from torch import Tensor
 from allometry.taxonomy import SUPERORDERS, UNKNOWN, Taxon
 
 HEADS: tuple[str, ...] = ("brain", "BMR", "heart_rate", "breath_rate")
-UNITS: dict[str, str] = {"brain": "kg", "BMR": "mL O2/h", "heart_rate": "1/min", "breath_rate": "1/min"}
 _BMR_SOURCE = "Genoud"
 _GENERA = Path(__file__).parent / "data" / "genera.csv"
 

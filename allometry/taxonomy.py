@@ -93,12 +93,3 @@ TAXA: dict[str, Taxon] = {
     "rat": Taxon("Rodentia", "Muridae", "Rattus"),
     "mouse": Taxon("Rodentia", "Muridae", "Mus"),
 }
-
-
-def shared(one: Taxon, other: Taxon) -> tuple[bool, ...]:
-    """Says at which of :data:`LEVELS` two species share a taxon.
-
-    >>> shared(TAXA["rat"], TAXA["rabbit"])
-    (True, False, False, False)
-    """
-    return tuple(a == b != UNKNOWN for a, b in zip(one.path, other.path, strict=True))

@@ -16,7 +16,7 @@ rat_instem's body weight is the last one alive. A weight five robust standard de
 group is taken for an error of recording, in either half. The borrowed and the assumed are not scored: there
 is nothing to score them by.
 
-Command: python -m experiments.animal_cohorts --save
+Command: VPOP_DATA=... python -m experiments.animal_cohorts --save
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ so contains the luck of that choice. ``--save`` writes the numbers that the pack
 drugs only: the human values of drugs with ``hidden_holdout`` are not in the data, and none of their rows is
 learnt from.
 
-Command: python -m experiments.drug_scaling --save
+Command: VPOP_DATA=... python -m experiments.drug_scaling --save
 """
 
 from __future__ import annotations

@@ -160,8 +160,8 @@ def scipy_lsoda(case: Case, rtol: float) -> Callable[[slice], Tensor]:
     few = case.system[:64]
     schedule = case.regimen.schedule(case.times)
     amounts = case.regimen.amounts(case.bodies.BW)[:64]
-    jump = linear._by_inlet(few, schedule, schedule.jump, amounts).numpy()
-    feed = linear._by_inlet(few, schedule, schedule.rate, amounts).numpy()
+    jump = linear.by_inlet(few, schedule, schedule.jump, amounts).numpy()
+    feed = linear.by_inlet(few, schedule, schedule.rate, amounts).numpy()
     time_axis, output = schedule.time.numpy(), set(schedule.output)
     cuts = [k for k in range(len(time_axis)) if schedule.jump[k].any()]
     change = torch.diff(schedule.rate, dim=0, prepend=torch.zeros_like(schedule.rate[:1]))

@@ -8,7 +8,7 @@ animals; the ratio of the errors is paired, its 95 % interval draws compounds ag
 the compounds whose human values are not held out, carried from all animals. Where
 a species has several samples at about one time, their geometric mean is taken.
 
-Command: python -m experiments.translation
+Command: VPOP_DATA=... python -m experiments.translation
 """
 
 from __future__ import annotations

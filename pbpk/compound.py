@@ -23,8 +23,9 @@ from pbpk.ontogeny import HEPATIC, OTHER
 from pbpk.units import convert, quantity
 
 EMPTYING = math.log(2.0) / (7.6 / 60.0)
-"""The rate at which the stomach of a fasting adult empties 200 mL of water at 37 C [1/h]: Bateman (1982)
-J Physiol 331:461. https://doi.org/10.1113/jphysiol.1982.sp014383"""
+"""The rate at which the stomach of a fasting adult empties 200 mL of water at 37 C [1/h], after a quicker
+start of some minutes; here from the start [ours]: Bateman (1982) J Physiol 331:461.
+https://doi.org/10.1113/jphysiol.1982.sp014383"""
 
 _RADIUS = 1.75  # cm, of the human small intestine: Yu and Amidon (1999) doi:10.1016/S0378-5173(99)00147-7
 

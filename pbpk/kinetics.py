@@ -103,8 +103,9 @@ class Kinetics:
         CLint_in: The unbound intrinsic clearance of other organs [L/h], by name.
         PS: The permeability-surface product of each organ that the graph has walled, for the unbound drug
             [L/h], by name.
-        kge: The rate at which the stomach empties [1/h], :data:`EMPTYING` say, or None: a dose is at once
-            where it is absorbed. Not for a ``ka`` that was fitted to plasma, which holds the stomach's delay.
+        kge: The rate at which the stomach empties [1/h], :data:`pbpk.compound.EMPTYING` say, or None: a dose
+            is at once where it is absorbed. Not for a ``ka`` that was fitted to plasma, which holds the
+            stomach's delay.
         CLbile: The liver's unbound intrinsic clearance into bile [L/h], or None.
         kbile: The rate at which bile empties into the gut [1/h].
         brain: What passes between the four spaces of a brain with its fluid, or None.

@@ -116,8 +116,8 @@ def solve(system: System, schedule: Schedule, amounts: Tensor, initial: Tensor |
     Returns:
         The amounts in every state at the output times [mg], with shape :math:`(B, T, n)`.
     """
-    jump = _by_inlet(system, schedule, schedule.jump, amounts)  # (K, B, n)
-    rate = _by_inlet(system, schedule, schedule.rate, amounts)
+    jump = by_inlet(system, schedule, schedule.jump, amounts)  # (K, B, n)
+    rate = by_inlet(system, schedule, schedule.rate, amounts)
     A, n, pump = system.matrix(), len(system.states), system.inlet("iv")
     if schedule.infuses:
         A = _with_pump(A, pump)
@@ -166,7 +166,7 @@ def _march(E: Tensor, x: Tensor, steps: int) -> Tensor:
     return columns
 
 
-def _by_inlet(system: System, schedule: Schedule, per_dose: Tensor, amounts: Tensor) -> Tensor:
+def by_inlet(system: System, schedule: Schedule, per_dose: Tensor, amounts: Tensor) -> Tensor:
     """Distributes what each dose gives over the states that it enters, with shape (K, B, n)."""
     inlet = torch.tensor([system.inlet(route) for route in schedule.route], device=amounts.device)
     given = per_dose.to(amounts)[:, None, :] * amounts  # (K, B, D)

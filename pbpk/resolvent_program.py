@@ -15,7 +15,7 @@ import numpy as np
 from pbpk.resolvent import Entry, Resolvent
 
 Ints = np.ndarray
-CORE, LEAF, SOURCE = 0, 1, 2
+CORE, LEAF = 0, 1
 
 
 class Program(NamedTuple):

@@ -30,21 +30,10 @@ EXPOSURE = ("Cmax", "tmax", "AUC", "AUCinf", "t_half", "CL", "F")
 OF_METABOLITES = ("Cmax", "tmax", "AUC", "AUCinf", "t_half")
 """What is kept of each metabolite, as ``M1:Cmax``."""
 
-_WHO = {"age": "year", "height": "cm", "BW": "kg", "BMI": "kg/m2", "HCT": "1", "SCR": "mg/dL", "GFR": "L/h"}
-_WHO |= {"CO": "L/h", "FAT": "kg"}
+_WHO = ("age", "height", "BW", "BMI", "HCT", "SCR", "GFR", "CO", "FAT")
 _MASSES = ("adipose", "brain", "kidney", "liver", "muscle")
 _FLOWS = ("kidney", "liver")
 _TEXT = ("sex", "race", "reason")
-
-ROW_UNITS: Mapping[str, str] = {
-    **_WHO,
-    **{f"M_{organ}": "kg" for organ in _MASSES},
-    **{f"Q_{organ}": "L/h" for organ in _FLOWS},
-    "dose": "mg",
-    **{name: UNITS[name] for name in EXPOSURE},
-    "error": "1",
-}
-"""The unit of each number in a row; ``error`` is the engine's estimate as a share of the peak."""
 
 
 def exposures(metabolites: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from torch import Tensor
 from pbpk.organs import ORGANS, PERFUSED, PORTAL, indices
 from pbpk.physiology import Cohort, Physiology
 
-WHO = ("sex", "race", "age", "height", "BW", "HCT", "SCR")
 GIVEN = ("sex", "race", "age", "height", "BW")
 _HCT_FROM, _SCR_FROM = 1.0, 12.0  # years; NHANES draws no blood, or not enough, before
 _STEPS = {"height": 0.1, "BW": 0.1, "HCT": 0.001, "SCR": 0.01}  # what NHANES rounds to

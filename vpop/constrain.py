@@ -16,7 +16,8 @@ The penalty of a body, with masses m, flows q and the laws' bands, is
 where :math:`w_l` is how many times the band of law l must be widened to hold the body.
 
 References:
-    Physiologically constrained diffusion models (2026). https://arxiv.org/abs/2602.18472
+    Liu, Qiu, Wang (2026). Physiologically informed deep learning: a multi-scale framework for
+    next-generation PBPK modeling. https://arxiv.org/abs/2602.18472
     Bastek, Sun, Kochmann (2025). Physics-informed diffusion models. https://arxiv.org/abs/2403.14404
     Christopher, Baek, Fioretto (2024). Constrained synthesis with projected diffusion models.
     https://arxiv.org/abs/2402.03559
@@ -35,6 +36,7 @@ from pbpk.laws import LAWS
 from pbpk.physiology import Cohort, Physiology
 from vpop import rows
 from vpop.calibration import Calibration, Population
+from vpop.coordinates import WHO
 from vpop.demographics import Demographics
 from vpop.denoise import Denoiser
 from vpop.marginals import Marginals
@@ -135,7 +137,7 @@ class RawDiffusion:
 
     def _train(self, scores: Tensor, who: Mapping[str, Tensor], weight: Tensor) -> None:
         network = fresh(len(rows.NAMES), self.width, self.depth, self.seed)
-        examples = Examples.of(scores, network.describe(**who), weight, givable=0)
+        examples = Examples.of(scores, network.describe(**who), weight, givable=len(WHO))
         plain = denoising(network, examples, self.training.batch)
 
         def penalised(generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@ r"""Growth charts: where a value stands among people of that sex and age.
 A chart holds, at some forty ages, the quantiles of a quantity's logarithm at fixed normal scores. It turns a
 value into its score :math:`z` and back by straight lines between quantiles and ages, with straight tails. The
 coordinates start from it, so that the network need not learn growth, or how skewed weight is at what age.
-A chart is a smoothed summary of at least some sixty people an age.
+A chart is a smoothed summary of some sixty people an age, or of a quarter of all where they are few.
 """
 
 from __future__ import annotations

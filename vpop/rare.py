@@ -1,6 +1,6 @@
 """People who meet a rare request: only those who may are drawn in full.
 
-Of 100,000 people some 80 have an eGFR below 30. All are drawn as ever, who they are and their noise; but the
+Of 100,000 people some 70 have an eGFR below 30. All are drawn as ever, who they are and their noise; but the
 network's twenty steps are spent only on those who may qualify. That is told in two turns: by a line in the
 noise, which costs a hundredth of the network (:mod:`vpop.forecast`), then, of those who are left, by the body
 that the student makes of it, if the model has one. Both are learnt from a pilot of other people, for this

@@ -164,7 +164,7 @@ LAWS: tuple[Law, ...] = (
     ),
     Law(
         "C06", "cardiac index, 1 to 17 y", "P", "L/min/m2",
-        "Krovetz: dye dilution, mean 3.38 at BSA 0.2 to 2 m2",
+        "Jegier (1963) Br Heart J 25:425: dye dilution, mean 3.38 at BSA 0.2 to 2 m2",
         lambda p: (p.age >= 1) & minors(p), cardiac_index, band(2.0, 6.0),
     ),
     Law(
@@ -172,7 +172,10 @@ LAWS: tuple[Law, ...] = (
         "Alverson (1987), https://doi.org/10.7863/jum.1987.6.9.519: 3.48 +- 0.74, three SD",
         under_age(1), cardiac_index, band(1.26, 5.70),
     ),
-    Law("C08", "haematocrit", "P", "1", "clinical limits", everyone, lambda p: p.HCT, band(0.20, 0.60)),
+    Law(
+        "C08", "haematocrit", "P", "1", "clinical limits [unchecked]",
+        everyone, lambda p: p.HCT, band(0.20, 0.60),
+    ),
     Law(
         "C09", "BMI, absolute limits", "P", "kg/m2",
         "Henry (1990); Collins (1995) Nat Med 1:810, lowest survived; upper and children's [unchecked]",

@@ -9,7 +9,7 @@ import torch
 from allometry.clade import deviations, learn, leave_one_out
 from allometry.mammals import HEADS, Mammals, load_mammals
 from allometry.neural import NeuralAllometry
-from allometry.taxonomy import TAXA, Taxon, shared
+from allometry.taxonomy import TAXA, UNKNOWN, Taxon
 
 SD = torch.tensor([0.1, 0.5, 0.3, 0.2, 0.02, 0.02, 0.05, 0.01, 0.15, 0.1], dtype=torch.float64)
 
@@ -70,6 +70,10 @@ def test_an_unknown_place_is_marginalised_and_not_an_error() -> None:
 def test_the_weights_keep_no_species() -> None:
     names = learn(herd(), SD).names
     assert {name.partition(":")[0] for name in names} == {"superorder", "order", "family"}
+
+
+def shared(one: Taxon, other: Taxon) -> tuple[bool, ...]:
+    return tuple(a == b != UNKNOWN for a, b in zip(one.path, other.path, strict=True))
 
 
 def test_relatives_share_their_wider_taxa() -> None:

@@ -5,6 +5,7 @@
 `closing`        parts made to sum to their whole
 `composition`    fat, adipose tissue, bone mineral, bone, muscle, and what is left
 `viscera`        brain, heart, lung, liver, kidney, spleen, pancreas, gut, skin, gonads
+`height`         the viscera by sex and height alone: the other layer
 `blood`          blood and its haematocrit
 `circulation`    cardiac output, creatinine, filtration, and who gets how much of the flow
 `spread`         how far real people lie from these means, and together

@@ -58,8 +58,9 @@ def haematocrit(people: People) -> Tensor:
 
     .. math:: 53 - a f_{1.12, 0.05} (1 - b f_{0.25, 0.10}), \quad f_{n, t} = A^n / (t^n + A^n)
 
-    per cent, with a = 43, b = 0.93 (M) and a = 37.4, b = 0.80 (F): 53 at birth, 35 at 3 to 6 months. It fades
-    into the means of NHANES over 16 to 20 years [ours].
+    per cent, with a = 43, b = 0.93 (M) and a = 37.4, b = 0.80 (F): 53 at birth, 35 at 3 to 6 months. It is
+    the curve of Simcyp's children [unchecked: no citable copy was found], and fades into the means of NHANES
+    over 16 to 20 years [ours].
     """
     A = people.age
     fall = A**1.12 / (0.05**1.12 + A**1.12)

@@ -9,7 +9,7 @@ References:
     Williams, Leggett (1989). Clin Phys Physiol Meas 10:187. https://doi.org/10.1088/0143-0815/10/3/001
     (the flows of ICRP 89)
     Carlsson et al. (2012). J Cardiovasc Magn Reson 14:51. https://doi.org/10.1186/1532-429X-14-51
-    Alverson, Eldridge, Dillon, Yabek, Berman (1987). J Ultrasound Med 6:519.
+    Alverson, Aldrich, Angelus, Backstrom, Werner (1987). J Ultrasound Med 6:519.
     https://doi.org/10.7863/jum.1987.6.9.519
     Pottel et al. (2021). Ann Intern Med 174:183. https://doi.org/10.7326/M20-4366 (EKFC)
     Rhodin et al. (2009). Pediatr Nephrol 24:67. https://doi.org/10.1007/s00467-008-0997-5

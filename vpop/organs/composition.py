@@ -31,7 +31,7 @@ _SCANNED = {"Mexican American": "Hispanic", "Other Hispanic": "Hispanic", "Other
 _SCANNED |= {"Non-Hispanic White": "White", "Non-Hispanic Black": "Black"}
 _TYPICAL_BMI = 25.0  # where the bend of bone mineral in ln BMI is 0
 _YOUNGEST = 1e-3  # year; keeps A^-12.7 finite
-_MUSCLE_LOSS = 0.0034  # per year after 35: Lee's 0.098 kg/y (M) and 0.06 kg/y (F) over 29 and 17.5 kg [ours]
+_MUSCLE_LOSS = 0.0034  # per year after 35: Lee's 0.098 kg/y of a man's 29 kg; women the same [ours]
 
 
 @cache

@@ -3,11 +3,12 @@ r"""Spread: how far people of one size, age and sex lie from the median, and wha
 A residual is standard normal. What is known of their correlations, and nothing else, is put in:
 
 - fat with lean: by subtraction, since lean is the weight less the fat;
-- fat with bone mineral (-0.3 to -0.7 by age and sex), fat with creatinine -0.17: measured in the same people
-  (DXA, NHANES);
+- fat with bone mineral (-0.25 to -0.67 by age and sex), fat with creatinine -0.17: measured in the same
+  people (DXA, NHANES);
 - brain, heart, kidney, liver and spleen share one factor, :math:`z_i = l_i g + \sqrt{1 - l_i^2} e_i`, and
-  :math:`g` has +0.25 with the lean residual. **A prior from animals**, 2,791 outbred mice, rats and rabbits:
-  no human data exist. `"independent"` leaves it out.
+  :math:`g` has +0.25 with the lean residual. **A prior from animals**:
+  no human data exist; `experiments/organ_correlations.py` has rats, rabbits and outbred mice.
+  `"independent"` leaves it out.
 
 Flows per mass are independent; closing on the cardiac output makes them fall and rise together.
 """

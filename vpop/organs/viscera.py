@@ -9,7 +9,7 @@ References:
     ICRP Publication 89 (2002). https://doi.org/10.1016/S0146-6453(03)00002-2
     Stader, Siccardi, Battegay, Kinvig, Penny, Marzolini (2019). Clin Pharmacokinet 58:483.
     https://doi.org/10.1007/s40262-018-0709-7
-    Verscheijden, Koenderink, Johnson, de Wildt, Russel (2019). PLoS Comput Biol 15:e1007117.
+    Verscheijden, Koenderink, de Wildt, Russel (2019). PLoS Comput Biol 15:e1007117.
     https://doi.org/10.1371/journal.pcbi.1007117
 """
 
