@@ -23,7 +23,7 @@ from torch import Tensor
 from vpop.denoise import YOUNGEST, Denoiser
 from vpop.intervals import ndtr
 
-LOST = 1e-3  # the share of those who qualify that a cut may lose
+LOST = 3e-4  # the share of those who qualify that a cut may lose
 _BUMPS = (-1.0, 0.0, 1.0, 2.0, 3.0, 3.7, 4.3)  # ln years
 _RIDGE = 1.0  # people's worth of belief that a slope is 0
 

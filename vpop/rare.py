@@ -5,8 +5,8 @@ network's twenty steps are spent only on those who may qualify. That is told in 
 noise, which costs a hundredth of the network (:mod:`vpop.forecast`), then, of those who are left, by the body
 that the student makes of it, if the model has one. Both are learnt from a pilot of other people, for this
 request. Who is drawn in full and qualifies is one whom drawing everybody would have found. Each turn is meant
-to lose one in a thousand of these (:data:`vpop.forecast.LOST`); of the rarest some 1 in 100 were lost:
-``experiments/rare_requests.py`` counts them.
+to lose three in ten thousand of these (:data:`vpop.forecast.LOST`): ``experiments/rare_requests.py`` counts
+those who are.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FEWEST = 16_384  # people of a pilot that can be learnt from
 _FIRST, _TAIL, _FULL = 4096, 4096, 1024  # of them drawn roughly: anyone, the likely; in full
 _ANYONE = 0.05  # what anyone weighs beside the likely, when the line is learnt
 _LIKELY = 4.0  # times those who qualify: how many are likely
-_CAUTION = 1.5  # the student's errors have longer tails than the normal [ours, by the people lost]
+_CAUTION = 2.0  # the student's errors have longer tails than the normal [ours, by the people lost]
 _KEPT = (1 / 128, 1 / 32)  # shares kept at least: of everyone by the line, of the likely by the student
 
 
