@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from numbers import Integral
@@ -37,8 +38,8 @@ def choose(argument: str, name: str, options: Iterable[str]) -> str:
     raise ValueError(f"{argument} must be one of {', '.join(options)}, but is {name!r}.{remedy}")
 
 
-def check_whole(argument: str, value: object, least: int) -> None:
-    """Refuses what is no whole number of at least ``least``.
+def check_whole(argument: str, value: object, least: int, most: float = math.inf) -> None:
+    """Refuses what is no whole number of at least ``least``, or is more than ``most``.
 
     >>> check_whole("n", 2.5, 1)
     Traceback (most recent call last):
@@ -46,6 +47,8 @@ def check_whole(argument: str, value: object, least: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{argument} must be a whole number of at least {least}, but is {value!r}.")
+    if int(value) > most:
+        raise ValueError(f"{argument} must be at most {most:,}, but is {int(value):,}.")
 
 
 _UNIT = re.compile(

@@ -41,6 +41,7 @@ from vpop.transport import Transport
 from vpop.weights import Weights
 
 FEWEST = 50  # people below which a fit is refused
+MOST_PEOPLE = 10_000_000  # more do not fit the memory
 MOST_GUIDANCE = 10.0
 STUDENT = Distillation(updates=3_000)
 
@@ -262,7 +263,8 @@ class PCDM:
         >>> PCDM.load().sample(2, age=(18, 65), where="BMI >= 30").physiology.BMI.min() >= 30
         tensor(True)
         """
-        for argument, value, least in (("n", n, 1), ("seed", seed, 0), ("steps", steps, 1)):
+        check_whole("n", n, 1, MOST_PEOPLE)
+        for argument, value, least in (("seed", seed, 0), ("steps", steps, 1)):
             check_whole(argument, value, least)
         self._refuse_unfitted()
         request = Request.make(age, sex, where, given)

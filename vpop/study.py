@@ -24,11 +24,10 @@ from pbpk.simulate import simulate
 from pbpk.simulation import Simulation
 from pbpk.topology import CLEARANCES
 from vpop.judge import judge, refuse_unlawful
-from vpop.pcdm import PCDM
+from vpop.pcdm import MOST_PEOPLE, PCDM
 from vpop.result import Result
 
 POINTS = 120  # about how many output times an arm has
-MOST_PEOPLE = 10_000_000  # more do not fit the memory
 MOST_SEED = 2**32 - 1
 DEFAULT = "midazolam.toml"
 

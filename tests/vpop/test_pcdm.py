@@ -82,6 +82,11 @@ def test_counts_that_are_no_whole_numbers_are_refused(shipped, argument, value):
         shipped.sample(**{"n": 2, argument: value})
 
 
+def test_more_people_than_fit_the_memory_are_refused(shipped):
+    with pytest.raises(ValueError, match="n must be at most 10,000,000, but is 1,000,000,000"):
+        shipped.sample(10**9)
+
+
 def test_a_model_that_has_learnt_nothing_says_so(tmp_path):
     for use in (lambda: PCDM().sample(2), lambda: PCDM().save(tmp_path / "m.safetensors")):
         with pytest.raises(ValueError, match="PCDM must have learnt people first"):
