@@ -6,6 +6,8 @@ Entropy balancing: of all weights that meet the figures, those that are nearest 
 
 with :math:`f` the value for a mean, its squared distance from the mean for an SD, and one or zero for a
 median or a share. :math:`\lambda` minimises the convex :math:`\ln \sum_i e^{\lambda \cdot (f(x_i) - t)}`.
+Figures that contradict each other by their rounding are met nearly: with the ridge
+:math:`\tfrac{\epsilon}{2} |\lambda|^2` added, figure k is missed by :math:`\epsilon \lambda_k` SDs.
 The draw is systematic in a random order, so that the chance of being among the n is :math:`n w_i` exactly.
 
 References:
@@ -21,7 +23,8 @@ import numpy as np
 
 from vpop.coordinates import Impossible
 
-_ROOM = 1e-6  # of the SD in the pool: how far a figure may be missed
+_ROOM = 1e-6  # of the SD in the pool: how far a figure may be missed,
+_SLACK = 0.05  # and where there is a ridge
 
 
 def systematic(weights: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
@@ -38,8 +41,15 @@ def systematic(weights: np.ndarray, n: int, generator: np.random.Generator) -> n
     return generator.permutation(order[np.minimum(np.searchsorted(upto, at, side="right"), len(order) - 1)])
 
 
-def balance(columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, float]]) -> np.ndarray:
+def balance(
+    columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, float]], ridge: float = 0.0
+) -> np.ndarray:
     """Returns the weights nearest to equal that meet the targets; they sum to 1, with shape (pool,).
+
+    Arguments:
+        columns: The people of the pool, a column each with shape (pool,).
+        targets: Column, statistic or value, and its figure.
+        ridge: How willingly figures are missed, 0 for not at all.
 
     Raises:
         Impossible: If no weights do.
@@ -66,7 +76,8 @@ def balance(columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, flo
         top = tilt.max()
         weight = np.exp(tilt - top)
         total = weight.sum()
-        return float(np.log(total) + top), (weight @ unit) / total
+        value = np.log(total) + top + 0.5 * ridge * (shift @ shift)
+        return float(value), (weight @ unit) / total + ridge * shift
 
     with np.errstate(all="ignore"):  # figures that exclude each other send the search to infinity
         found = minimize(dual, np.zeros(len(targets)), jac=True, method="BFGS", options={"gtol": 0.1 * _ROOM})
@@ -74,7 +85,7 @@ def balance(columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, flo
     weights = np.exp(tilt - tilt.max())
     weights /= weights.sum()
     missed = np.abs(weights @ unit)
-    if not missed.max() < _ROOM:
+    if not missed.max() < (_SLACK if ridge else _ROOM):
         column, statistic, target = targets[int(missed.argmax())]
         raise Impossible(
             f"a trial's figures must be possible together, but {column} {statistic} = {target:g} cannot be "

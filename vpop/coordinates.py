@@ -39,6 +39,7 @@ NAMES = (
 )
 GIVEN = ("height", "BMI", "BW", "HCT", "SCR")  # what can be asked for beside sex, race and age
 L_PER_H = 60.0  # L/min in L/h
+_EDGE = 2e-3  # how far inside the bounds that are drawn a value outside them counts to stand
 
 
 class Impossible(ValueError):
@@ -154,7 +155,8 @@ class Coordinates:
             self._refuse_too_young(people)
         for name, value in wanted.items():
             _refuse_outside(name, value, limits.who(name, body), body)
-            free[..., NAMES.index(name)] = _encode_who(name, value, charts[name], body)
+            near = _into_drawn(value, limits.drawn(name, body))
+            free[..., NAMES.index(name)] = _encode_who(name, near, charts[name], body)
         return free
 
     def density(self, name: str, value: Tensor, people: Mapping[str, Tensor]) -> Tensor:
@@ -205,13 +207,20 @@ def _column(bodies: Physiology, name: str) -> Tensor:
 
 def _interval(name: str, chart: Row, people: Physiology) -> Interval:
     """Returns the interval of e to the power of the growth chart's score, fields of shape (n,)."""
-    lower, upper = (torch.exp(chart.score(bound)) for bound in limits.who(name, people))
+    lower, upper = (torch.exp(chart.score(bound)) for bound in limits.drawn(name, people))
     zero = torch.zeros_like(people.age)
     return Interval(lower, upper, zero, zero + 1.0)
 
 
 def _encode_who(name: str, value: Tensor, chart: Row, people: Physiology) -> Tensor:
     return intervals.encode(torch.exp(chart.score(value)), _interval(name, chart, people))
+
+
+def _into_drawn(value: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
+    """Moves values that are lawful but never drawn, an infant's, to just inside what is drawn."""
+    lower, upper = bounds
+    value = torch.where(value <= lower, lower * (1.0 + _EDGE), value)
+    return torch.where(value >= upper, upper * (1.0 - _EDGE), value)
 
 
 def blank(people: Mapping[str, Tensor]) -> Physiology:
@@ -251,7 +260,9 @@ def must_lie(name: str, bounds: tuple[float, float], laws: Sequence[str], body: 
     """Says between which bounds laws keep a column of one of these bodies."""
     listed = " and ".join([", ".join(laws[:-1]), *laws[-1:]] if len(laws) > 1 else laws)
     binding = f"by law{'s' if len(laws) > 1 else ''} {listed}" if laws else "to be believed"
-    sex = {1.0: "man", 0.0: "woman"}.get(float(body.sex[at]), "person")
+    child = bool(body.age[at] < 18.0)
+    words = {1.0: "boy", 0.0: "girl"} if child else {1.0: "man", 0.0: "woman"}
+    sex = words.get(float(body.sex[at]), "person")
     return (
         f"{name} must lie in ({bounds[0]:.4g}, {bounds[1]:.4g}) for a {sex} "
         f"of {float(body.age[at]):.3g} years {binding}"

@@ -175,7 +175,7 @@ def _laws() -> tuple[Tensor, np.ndarray, np.ndarray]:
 
 def _who_columns(people: Physiology) -> list[Tensor]:
     """Returns the logarithms of the bounds of :data:`WHO`, and the cardiac index as the kernel has it."""
-    columns = [torch.log(bound) for name in WHO for bound in limits.who(name, people)]
+    columns = [torch.log(bound) for name in WHO for bound in limits.drawn(name, people)]
     index = limits.cardiac_index(people).inside()
     scores = [(torch.log(bound) - index.centre) / index.spread for bound in (index.lower, index.upper)]
     return [*columns, *scores, index.centre, index.spread]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pbpk.laws import LAWS, REFERENCE_ORGANS, mass_band, reference_masses
+from pbpk.laws import LAWS, REFERENCE_ORGANS, mass_band, nhanes_band, reference_masses
 from pbpk.organs import ORGANS, indices
 from pbpk.physiology import Physiology
 from vpop.intervals import Interval
@@ -107,6 +107,18 @@ def who(name: str, people: Physiology) -> tuple[Tensor, Tensor]:
     if name == "SCR":
         return torch.full_like(people.age, 1e-2), torch.full_like(people.age, 1e2)
     return meet(*(band(law, people) for law in LAWS_OF[name]))
+
+
+def drawn(name: str, people: Physiology) -> tuple[Tensor, Tensor]:
+    """Returns the bounds inside which those of :func:`who` are drawn, each of shape (n,).
+
+    They are the laws' own but for infants, of whom the laws allow more than the reference population has:
+    on its bounds the coordinates stand, so that those laws can be widened without learning anew.
+    """
+    bounds = who(name, people)
+    if name not in ("height", "BMI"):
+        return bounds
+    return meet(bounds, nhanes_band(name, people.sex, people.age))
 
 
 def cardiac_index(people: Physiology) -> Interval:

@@ -157,7 +157,7 @@ def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, step
         steps: The steps of the sampler.
 
     Returns:
-        The cohort, a patient's bodies one after another, named ``id`` or, of several, ``id.1``, ``id.2``, ...
+        The cohort, a patient's bodies one after another, named ``id`` or, of several, ``id_1``, ``id_2``, ...
 
     Raises:
         Impossible: If no lawful body has what is known of a patient, naming the patient and the law.
@@ -189,7 +189,7 @@ def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, step
     }
     copy = np.tile(np.arange(1, each + 1), len(patients))
     ids = [
-        str(patients.id[r]) + (f".{c}" if each > 1 else "") for r, c in zip(row.tolist(), copy, strict=True)
+        str(patients.id[r]) + (f"_{c}" if each > 1 else "") for r, c in zip(row.tolist(), copy, strict=True)
     ]
     origin = {
         "generator": "vpop PCDM, completing patients",

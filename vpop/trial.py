@@ -34,6 +34,8 @@ _SHARES: Mapping[str, tuple[str, ...]] = {"sex": ("M", "F"), "race": RACES}
 _KEYS = ("name", "n", "repeats", "where", *_SHARES, *COLUMNS)
 POOL = 20_000
 _FEWEST = 10  # times n: the least effective number of people in the pool
+_RIDGES = (0.0, 1e-4, 1e-3, 1e-2)  # [ours] of the balance: how much slack figures are given, as need be
+_OFTEN, _HEAVY = 0.02, 20.0  # [ours] one person may come in so many cohorts, or weigh so many times the mean
 _EXAMPLE = "write [BW] with mean = 74.2 and sd = 11, say"
 
 
@@ -116,7 +118,7 @@ class Match:
     """Cohorts that match a trial.
 
     Attributes:
-        cohort: The people of all repeats, named ``repeat.person``.
+        cohort: The people of all repeats, named ``repeat_person``.
         trial: What was asked for.
         effective: The effective number of people in the pool, 1 / sum of squared weights.
         table: A row a figure: published, in the weighted pool, the mean over the repeats, their SD.
@@ -154,7 +156,7 @@ def match(
     people = model.sample(pool, seed, sex=sex, where=trial.request(), progress=progress)
     columns = body_table(people.physiology)
     targets = trial.targets()
-    weights = balance(columns, targets)
+    weights = _weights(columns, trial)
     effective = _effective(weights, trial.n)
     generator = np.random.default_rng(seed)
     chosen = np.stack([systematic(weights, trial.n, generator) for _ in range(trial.repeats)])
@@ -168,6 +170,27 @@ def match(
     bodies = people.physiology[torch.from_numpy(chosen.ravel())]
     cohort = Cohort(bodies, np.array(_names(trial), dtype=object), origin)
     return Match(cohort, trial, effective, _table(columns, targets, weights, chosen))
+
+
+def _weights(columns: Mapping[str, np.ndarray], trial: Trial) -> np.ndarray:
+    """Returns the weights of a pool, as exact as lets no one come too often.
+
+    Figures that are rounded can contradict each other a little: mean weight, height and BMI leave an SD that
+    one giant alone makes up, who then stands in every fourth cohort. A little slack does without her.
+
+    Raises:
+        Impossible: If no weights come near the figures.
+    """
+    for ridge in _RIDGES:
+        try:
+            weights = balance(columns, trial.targets(), ridge)
+        except Impossible:
+            if ridge == _RIDGES[-1]:
+                raise
+            continue
+        if weights.max() <= max(_OFTEN / trial.n, _HEAVY / len(weights)):
+            break
+    return weights
 
 
 def _effective(weights: np.ndarray, n: int) -> float:
@@ -192,7 +215,7 @@ def _names(trial: Trial) -> list[str]:
     people = [f"{person}" for person in range(1, trial.n + 1)]
     if trial.repeats == 1:
         return people
-    return [f"{repeat}.{person}" for repeat in range(1, trial.repeats + 1) for person in people]
+    return [f"{repeat}_{person}" for repeat in range(1, trial.repeats + 1) for person in people]
 
 
 def _table(

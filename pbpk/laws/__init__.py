@@ -19,7 +19,13 @@ from pbpk.laws.definitions import (
 from pbpk.laws.exact import EXACT, ExactLaw
 from pbpk.laws.interval import wilson
 from pbpk.laws.law import Law
-from pbpk.laws.reference import REFERENCE_ORGANS, nhanes_band, reference_mass, reference_masses
+from pbpk.laws.reference import (
+    REFERENCE_ORGANS,
+    growth_band,
+    nhanes_band,
+    reference_mass,
+    reference_masses,
+)
 from pbpk.laws.report import EXACT_TOLERANCES, WIDTHS, Report
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "Law",
     "Report",
     "drawn_weight_law",
+    "growth_band",
     "mass_band",
     "mass_band_by_size",
     "nhanes_band",

@@ -29,7 +29,7 @@ from pbpk.laws.law import (
     times,
     under_age,
 )
-from pbpk.laws.reference import REFERENCE_ORGANS, nhanes_band, reference_mass, reference_masses
+from pbpk.laws.reference import REFERENCE_ORGANS, growth_band, reference_mass, reference_masses
 from pbpk.organs import ORGANS, PERFUSED, PORTAL, indices
 from pbpk.physiology import Physiology
 
@@ -183,12 +183,14 @@ LAWS: tuple[Law, ...] = (
         band(either(from_age(2), 10.0, 9.0), _highest_BMI),
     ),
     Law(
-        "C10", "BMI for sex and age", "P", "kg/m2", "NHANES 2013-2018, P0.1 to P99.9",
-        everyone, lambda p: p.BMI, lambda p: nhanes_band("BMI", p.sex, p.age),
+        "C10", "BMI for sex and age", "P", "kg/m2",
+        "NHANES 2013-2018, P0.1 to P99.9; to 15 months WHO's (2006) too, the wider",
+        everyone, lambda p: p.BMI, lambda p: growth_band("BMI", p.sex, p.age),
     ),
     Law(
-        "C11", "height for sex and age", "P", "cm", "NHANES 2013-2018, P0.1 to P99.9",
-        everyone, lambda p: p.height, lambda p: nhanes_band("height", p.sex, p.age),
+        "C11", "height for sex and age", "P", "cm",
+        "NHANES 2013-2018, P0.1 to P99.9; to 15 months WHO's (2006) too, the wider",
+        everyone, lambda p: p.height, lambda p: growth_band("height", p.sex, p.age),
     ),
     Law(
         "C12", "GFR per 1.73 m2", "P", "mL/min",

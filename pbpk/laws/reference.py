@@ -18,6 +18,8 @@ from pbpk.checks import choose
 
 _DATA = Path(__file__).parent.parent / "data"
 _SLOPE_BELOW_NEWBORN, _SLOPE_ABOVE_ADULT = 3.0, 2.0  # [ours] volume below, area above
+_Z = 3.0902  # of the percentiles 0.1 and 99.9
+_DAYS = 365.25  # a year
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -171,3 +173,52 @@ def nhanes_band(quantity: str, sex: Tensor, age: Tensor) -> tuple[Tensor, Tensor
         between_sexes(sex.to(age), female.to(age)[row], male.to(age)[row]) for _, female, male in sides
     )
     return lower, upper
+
+
+@cache
+def _who_infants(quantity: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns ages [year], and women's and men's P0.1 and P99.9 at them, each with shape (2, k)."""
+    unit = {"BMI": "_kg_m2", "height": "_cm"}[quantity]
+    columns = ("day", *(f"{quantity}_{name}" for name in ("L", f"M{unit}", "S")))
+    sexes = []
+    for sex in "FM":
+        rows = [row for row in _rows("who_infants.csv") if row["sex"] == sex]
+        day, L, M, S = torch.tensor([[float(row[c]) for row in rows] for c in columns], dtype=torch.float64)
+        z = torch.tensor([[-_Z], [_Z]], dtype=torch.float64)
+        sexes.append(M * (1.0 + L * S * z) ** (1.0 / L))
+    return day / _DAYS, *sexes
+
+
+def growth_band(quantity: str, sex: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns :func:`nhanes_band`, to 15 months of age the wider of it and WHO's percentiles 0.1 and 99.9.
+
+    A band of three or six months is no bound for who has just entered it: a newborn stands among those of up
+    to three months. WHO's standards are known by the day, between some of which straight lines run.
+
+    Arguments:
+        quantity: ``"BMI"`` [kg/m2] or ``"height"`` [cm].
+        sex: 1 male, 0 female, 0.5 unknown, with shape :math:`(*)`.
+        age: The age [year], with shape :math:`(*)`.
+
+    References:
+        CDC/NCHS, National Health and Nutrition Examination Survey 2013-2018.
+        WHO Multicentre Growth Reference Study Group (2006). WHO Child Growth Standards: length and body mass
+        index for age. Geneva. https://www.who.int/publications/i/item/924154693X
+    """
+    lower, upper = nhanes_band(quantity, sex, age)
+    ages, *sexes = _who_infants(quantity)
+    at, female, male = (table.to(age) for table in (ages, *sexes))
+    right = torch.searchsorted(at, age.detach().contiguous()).clamp(1, len(at) - 1)
+    share = ((age - at[right - 1]) / (at[right] - at[right - 1])).clamp(0.0, 1.0)
+    low, high = (
+        between_sexes(
+            sex.to(age),
+            *(torch.lerp(one[side][right - 1], one[side][right], share) for one in (female, male)),
+        )
+        for side in (0, 1)
+    )
+    infant = age <= at[-1]
+    return (
+        torch.where(infant, torch.minimum(lower, low), lower),
+        torch.where(infant, torch.maximum(upper, high), upper),
+    )

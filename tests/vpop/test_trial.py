@@ -66,6 +66,17 @@ def test_the_chance_to_be_drawn_is_n_times_the_weight_and_nobody_is_twice():
     assert np.bincount(drawn.ravel()) / 8000 == pytest.approx(3 * weights, abs=0.02)
 
 
+def test_figures_that_their_rounding_contradicts_are_not_met_by_one_giant(model):
+    """Mean weight, height and BMI ask that the tall be lean; the SD of weight, that they be heavy."""
+    said = {"BW": (79.7, 10.8), "height": (173.5, 6.2), "BMI": (26.5, 2.9), "age": (35.3, 9.9)}
+    figures = {column: {"mean": mean, "sd": sd} for column, (mean, sd) in said.items()}
+    figures["age"] |= {"min": 19, "max": 55}
+    found = match(model, Trial.of({"n": 24, "repeats": 100, "sex": {"M": 1.0}, **figures}), seed=0)
+    weight = found.cohort.physiology.BW.reshape(100, 24)
+    assert 9.0 < weight.std(1).median() < 12.0 and weight.std(1).max() < 18.0
+    assert weight.max() < 79.7 + 6 * 10.8
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
