@@ -10,14 +10,15 @@ from numbers import Integral
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """Returns the option that is spelt most like ``name``, or None where none is close.
+    """Returns the option that ``name`` means or is spelt most like, or None where none is close.
 
-    >>> nearest("livr", ["liver", "lung"])
-    'liver'
+    >>> nearest("livr", ["liver", "lung"]), nearest("weight", ["height", "BW"])
+    ('liver', 'BW')
     """
     by_lower = {option.lower(): option for option in options}
+    called = by_lower.get(_CALLED.get(str(name).lower(), "").lower())
     found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[found[0]] if found else None
+    return called or (by_lower[found[0]] if found else None)
 
 
 def choose(argument: str, name: str, options: Iterable[str]) -> str:
@@ -59,6 +60,8 @@ _CALLED = {
     **dict.fromkeys(("stature", "ht"), "height"),
     **dict.fromkeys(("creatinine", "serum creatinine"), "SCR"),
     **dict.fromkeys(("haematocrit", "hematocrit"), "HCT"),
+    **{"male": "M", "man": "M", "female": "F", "woman": "F"},
+    **{"white": "Non-Hispanic White", "black": "Non-Hispanic Black", "asian": "Other"},
     **{"gender": "sex", "ethnicity": "race", "fup": "fu", "conc": "concentration", "dv": "concentration"},
 }
 _SAME = 0.8  # [ours] of the letters: 'heigth' is 'height', 'site' is not 'size'

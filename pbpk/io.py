@@ -25,6 +25,7 @@ from pbpk.organs import ORGANS, PERFUSED
 from pbpk.physiology import RACES, SEXES, Cohort, Physiology
 from pbpk.plausible import check_units
 from pbpk.table import (
+    BLANKS,
     METADATA,
     SUFFIXES,
     Table,
@@ -245,6 +246,6 @@ def _race(table: Table, ids: np.ndarray) -> Tensor | None:
         return None
     names = table.text("race")
     for name, race in zip(ids, names, strict=True):
-        if race:
+        if race not in BLANKS:
             choose(f"race of row {name!r}", race, RACES)
-    return torch.tensor([RACES.index(race) if race else -1 for race in names])
+    return torch.tensor([-1 if race in BLANKS else RACES.index(race) for race in names])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from torch import Tensor
 
 from pbpk.organs import ORGANS, indices
 from pbpk.units import quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MALE, FEMALE, EITHER = 1.0, 0.0, 0.5
 SEXES: Mapping[str, float] = {"M": MALE, "F": FEMALE, "": EITHER}
@@ -185,8 +188,23 @@ class Cohort:
         """Returns the number of bodies."""
         return len(self.id)
 
+    def __repr__(self) -> str:
+        """Returns how many there are of which species, not every number of theirs."""
+        return f"Cohort of {len(self)} bodies ({self.physiology.species})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the bodies as a table, a row each, in the columns and units of :mod:`pbpk.io`."""
+        from pbpk.io import to_frame
+
+        return to_frame(self)
+
     def __getitem__(self, which: Any) -> Cohort:
         """Returns the sub-cohort ``which`` (a slice, a mask, or an array of positions)."""
+        if isinstance(which, str | int):
+            raise TypeError(
+                f"a Cohort must be asked for some of its bodies, cohort[:5] or cohort[mask], but not for "
+                f"{which!r}. Columns are in cohort.to_frame() and cohort.physiology."
+            )
         which = torch.as_tensor(which) if isinstance(which, np.ndarray) else which
         chosen = which.numpy() if isinstance(which, Tensor) else which
         return Cohort(self.physiology[which], self.id[chosen], self.provenance)

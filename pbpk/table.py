@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".parquet")
 METADATA = b"provenance"
 _NAMED = 8  # columns that a line names
+BLANKS = ["", "NA", "NaN", "nan", "."]
+"""How R, Python and NONMEM write a number, or a race, that is missing."""
+
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
 
@@ -104,6 +107,7 @@ class Table:
 
         Raises:
             ValueError: If a cell is no number, or negative, infinite, or missing where it must not be.
+                Missing are empty cells and :data:`BLANKS`.
         """
         values = self.frame[column]
         if values.dtype.kind in "fiu":
@@ -122,7 +126,7 @@ class Table:
 
     def _parsed(self, column: str, ids: np.ndarray) -> np.ndarray:
         text = self.text(column)
-        text[text == ""] = "nan"
+        text[np.isin(text, BLANKS)] = "nan"
         try:
             return text.astype(np.str_).astype(np.float64)
         except ValueError:

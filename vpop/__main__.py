@@ -45,7 +45,11 @@ def _add_sample(commands: Any) -> None:
     command.add_argument("--age", type=_ages, metavar="FROM:TO", help="years, 18:65 (default 0:80)")
     command.add_argument("--sex", choices=["M", "F"], help="only men or only women")
     command.add_argument(
-        "--where", metavar="TEXT", help="a request: 'BMI >= 30 and not race == \"Other\"', 'height == 175'"
+        "--where",
+        metavar="TEXT",
+        help="a request: 'BMI >= 30 and not race == \"Other\"', 'height == 175'; in "
+        "year, cm, kg, L/h, SCR in mg/dL; "
+        "eGFR is the GFR in mL/min per 1.73 m2",
     )
     command.add_argument(
         "--given",
@@ -135,7 +139,7 @@ def _add_evaluate(commands: Any) -> None:
         "--reference",
         required=True,
         metavar="PATH",
-        help="real people: an NHANES table, CDC's files, a cohort file",
+        help="real people, 400 or more: an NHANES table, CDC's files, a cohort file",
     )
     command.add_argument(
         "--part",

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pbpk.organs import ORGANS, PORTAL, indices
 from pbpk.physiology import Physiology
+from pbpk.units import unit_of
 from vpop import compiled, growth, intervals, limits
 from vpop.growth import Growth, Row
 from vpop.intervals import Interval
@@ -256,6 +257,12 @@ def _refuse_outside(name: str, value: Tensor, bounds: tuple[Tensor, Tensor], bod
         raise Impossible(f"{wanted}, but {float(value[at]):.4g} is asked for.")
 
 
+def unit(name: str) -> str:
+    """Returns the unit of a column after a blank, nothing where it has none."""
+    found = "kg/m2" if name == "BMI" else unit_of(Physiology, name[0] if name[1] == "_" else name)
+    return "" if found == "1" else f" {found}"
+
+
 def must_lie(name: str, bounds: tuple[float, float], laws: Sequence[str], body: Physiology, at: int) -> str:
     """Says between which bounds laws keep a column of one of these bodies."""
     listed = " and ".join([", ".join(laws[:-1]), *laws[-1:]] if len(laws) > 1 else laws)
@@ -264,6 +271,6 @@ def must_lie(name: str, bounds: tuple[float, float], laws: Sequence[str], body: 
     words = {1.0: "boy", 0.0: "girl"} if child else {1.0: "man", 0.0: "woman"}
     sex = words.get(float(body.sex[at]), "person")
     return (
-        f"{name} must lie in ({bounds[0]:.4g}, {bounds[1]:.4g}) for a {sex} "
+        f"{name} must lie in ({bounds[0]:.4g}, {bounds[1]:.4g}){unit(name)} for a {sex} "
         f"of {float(body.age[at]):.3g} years {binding}"
     )

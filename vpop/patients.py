@@ -21,7 +21,7 @@ from pbpk.checks import choose
 from pbpk.io import row_names
 from pbpk.physiology import RACES, Cohort, Physiology
 from pbpk.plausible import check_units
-from pbpk.table import Table, read_table
+from pbpk.table import BLANKS, Table, read_table
 from vpop.bayes import likely_heights
 from vpop.coordinates import GIVEN, NAMES, WHO, Impossible, blank
 from vpop.demographics import OLDEST, Demographics
@@ -107,9 +107,9 @@ def _sex(table: Table, ids: np.ndarray) -> Tensor:
 def _race(table: Table, ids: np.ndarray) -> Tensor:
     names = table.text("race") if "race" in table.columns else [""] * len(ids)
     for name, race in zip(ids, names, strict=True):
-        if race:
+        if race not in BLANKS:
             choose(f"race of row {str(name)!r}", race, RACES)
-    return torch.tensor([RACES.index(race) if race else -1 for race in names])
+    return torch.tensor([-1 if race in BLANKS else RACES.index(race) for race in names])
 
 
 def _settled(given: dict[str, Tensor], ids: np.ndarray) -> dict[str, Tensor]:

@@ -268,6 +268,7 @@ class PCDM:
             check_whole(argument, value, least)
         self._refuse_unfitted()
         request = Request.make(age, sex, where, given)
+        seed = int(seed)
         model = self if guidance == 1.0 else self._guided(guidance, steps)
         found: list[Physiology] = []
         count = 0

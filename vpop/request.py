@@ -29,6 +29,8 @@ from vpop.where import Bound, Range, Where
 _SEX = np.array(["F", "M"])
 _RACE = np.array(RACES)
 _LOUD = 1e9
+_MOST_SCR = 30.0  # [ours] mg/dL: no one's; less in umol/L is a newborn's
+_MOST_GFR = 24.0  # L/h: the ceiling of C12 in a body surface of 3.5 m2 [ours]
 _FIXED = ("age", *GIVEN, *INSIDE)  # what can be asked for exactly
 
 
@@ -48,8 +50,9 @@ def columns() -> Mapping[str, Range]:
     parts = ["FAT", "BMC", *(f"M_{organ}" for organ in ORGANS)]
     found |= {name: Range(0.0, heaviest, reason="a part of BW, laws C09, C10 and C11") for name in parts}
     found["eGFR"] = _anyone(("C12",))
-    free = ["SCR", "GFR", "CO", *flows]
-    return found | {name: Range(0.0, _LOUD, reason="it is positive") for name in free}
+    found["SCR"] = Range(0.0, _MOST_SCR, reason="mg/dL, which are umol/L divided by 88.4")
+    found["GFR"] = Range(0.0, _MOST_GFR, reason="L/h, which are mL/min divided by 16.7")
+    return found | {name: Range(0.0, _LOUD, reason="it is positive") for name in ("CO", *flows)}
 
 
 def _anyone(laws: tuple[str, ...]) -> Range:
@@ -94,13 +97,18 @@ class Request:
             ValueError: If a part cannot be read or can never hold.
         """
         _refuse_ages(age)
-        exact = dict(given or {})
+        exact = {} if given is None else dict(given)
         for name, value in exact.items():
             choose("given", name, _FIXED)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise TypeError(f"given must hold a number for {name}, but holds {value!r}. Write 175.0.")
             if not 0.0 <= value < np.inf:
                 raise ValueError(f"given must hold numbers of 0 or more, but {name} is {value}.")
+            span = columns()[name]
+            if name in ("SCR", "GFR") and value > span.upper:
+                raise ValueError(
+                    f"{name} must be at most {span.upper:g} ({span.reason}), but {value:g} is given."
+                )
         parts = _conjuncts(where)
         bounds = [bound for part in parts for bound in part.bounds()]
         _fix(exact, bounds)

@@ -299,7 +299,18 @@ def test_a_bare_decimal_comma_is_refused_with_its_line(tmp_path):
     file_refused(written(tmp_path, "\n".join(lines)), "line 3", "decimal comma")
 
 
-@pytest.mark.parametrize("word", ["heavy", "NA", "70 kg", "1e"])
+@pytest.mark.parametrize("word", ["NA", ".", "NaN"])
+def test_a_missing_number_as_r_and_nonmem_write_it_is_blank(tmp_path, word):
+    frame = to_frame(cohort()).astype(object)
+    frame.loc[3, "SCR"] = word
+    frame.to_csv(tmp_path / "c.csv", index=False)
+    assert load_cohort(tmp_path / "c.csv").physiology.SCR.isnan()[3]
+    frame.loc[3, "BW"] = word
+    frame.to_csv(tmp_path / "c.csv", index=False)
+    file_refused(tmp_path / "c.csv", "BW", "'p3'", "has no value")
+
+
+@pytest.mark.parametrize("word", ["heavy", "70 kg", "1e"])
 def test_text_in_a_number_column_is_refused(tmp_path, word):
     frame = to_frame(cohort()).astype(object)
     frame.loc[3, "BW"] = word

@@ -82,14 +82,14 @@ def test_all_masses_make_the_weight_and_all_flows_the_output():
     [
         (
             {"M_liver": 9.0},
-            r"M_liver must lie in \(.*\) for a (man|woman) of .* years by law C26, but",
+            r"M_liver must lie in \(.*\) kg for a (man|woman) of .* years by law C26, but",
         ),
         ({"CO": 0.1}, r"CO must lie in \(.*\) .* by law C05, but .* is asked for"),
         ({"GFR": 20.0}, r"GFR must lie in .* by law C12, but"),
         ({"Q_brain": 8.0}, r"M_brain must lie in .* by law C34, but .* is what Q_brain must have"),
         ({"FAT": 2.0}, r"M_adipose must lie in .* by laws? C20.* is what FAT must have"),
-        ({"FAT": 12.0}, r"FAT must lie in \(0, .*\) for a (man|woman) of .* years to be believed, but"),
-        ({"BMC": 12.0}, r"BMC must lie in \(0, .*\) for a (man|woman) of .* years to be believed, but"),
+        ({"FAT": 12.0}, r"FAT must lie in \(0, .*\) kg for a (man|woman) of .* years to be believed, but"),
+        ({"BMC": 12.0}, r"BMC must lie in \(0, .*\) kg for a (man|woman) of .* years to be believed, but"),
         ({"M_bone": 2.0, "M_muscle": 2.0, "M_adipose": 2.0}, r"M_\* must sum to|must lie in"),
     ],
 )
