@@ -8,7 +8,6 @@ that the shipped weights learnt from ends at 79 years.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ from pbpk.physiology import RACES
 
 OLDEST = 80.0
 _SEXES = ("F", "M")
-_MONTHS = 24
-EDGES = torch.cat([torch.arange(_MONTHS) / 12, torch.arange(2.0, OLDEST + 1.0)]).to(torch.float64)
+EDGES = torch.cat([torch.arange(24) / 12, torch.arange(2.0, OLDEST + 1.0)]).to(torch.float64)
 
 
 @dataclass(frozen=True)
@@ -40,20 +38,6 @@ class Demographics:
         where = (sex.round().long(), torch.where(race < 0, other, race), cell)
         share.index_put_(where, weights.double(), accumulate=True)
         return cls(share / share.sum())
-
-    @cached_property
-    def even(self) -> Tensor:
-        """Returns the shares with as many people of each month under two years, as births are even.
-
-        A survey has few of a month: five girls of twelve months, say, and thirty of eleven. [ours] Where it
-        has some of each month, chance alone tells these apart; other tables keep the ages that they have.
-        """
-        share = self.share.clone()
-        for one in share:
-            months = one[:, :_MONTHS]
-            if bool((months.sum(0) > 0).all()):
-                one[:, :_MONTHS] = months.mean(1, keepdim=True)
-        return share
 
     def sexes(self) -> list[str]:
         """Returns the sexes that the population has, of ``"F"`` and ``"M"``."""
@@ -100,7 +84,7 @@ class Demographics:
         overlap[-1] = float(low <= OLDEST <= high)
         if low == high and low < OLDEST:  # one exact age
             overlap = ((start <= low) & (low < end)).double()
-        share = (self.even * overlap).flatten()
+        share = (self.share * overlap).flatten()
         if not float(share.sum()) > 0:
             known = torch.nonzero(self.share.sum((0, 1)) > 0)[:, 0]
             youngest, oldest = float(start[known[0]]), float(end[known[-1]])
@@ -117,7 +101,7 @@ class Demographics:
     def race(self, sex: Tensor, age: Tensor, generator: torch.Generator) -> Tensor:
         """Draws a race for people of whom only sex and age are known, all with shape (n)."""
         cell = (torch.searchsorted(EDGES, age.contiguous(), right=True) - 1).clamp(min=0)
-        share = self.even[sex.round().long(), :, cell]
+        share = self.share[sex.round().long(), :, cell]
         of_sex = self.share.sum(-1)[sex.round().long()]  # where nobody of that sex and age was seen
         share = torch.where(share.sum(-1, keepdim=True) > 0, share, of_sex)
         return torch.multinomial(share, 1, generator=generator)[:, 0]

@@ -142,11 +142,26 @@ def draw_lawful(
 
 
 def lawful(bodies: Physiology) -> Tensor:
-    """Returns who breaks none of the laws that count, bool with shape :math:`(n)`."""
+    """Returns who can be learnt from, bool with shape :math:`(n)`.
+
+    They break none of the laws that count, and lie inside :func:`vpop.limits.drawn`.
+    """
     from pbpk.laws import LAWS
 
     broken = [law.residual(bodies) > 1.0 for law in LAWS if law.counted]  # NaN: does not apply
-    return ~torch.stack(broken).any(0)
+    return ~torch.stack([*broken, outside_drawn(bodies)]).any(0)
+
+
+def outside_drawn(bodies: Physiology) -> Tensor:
+    """Returns whose height or BMI the coordinates cannot write, bool with shape :math:`(n)`."""
+    from vpop import limits
+
+    outside = []
+    for name in ("height", "BMI"):
+        lower, upper = limits.drawn(name, bodies)
+        value = getattr(bodies, name)
+        outside.append((value < lower) | (value > upper))
+    return torch.stack(outside).any(0)
 
 
 def _layer(name: str) -> Callable[[People, Residuals], Physiology]:

@@ -21,10 +21,9 @@ from torch import Tensor
 
 from pbpk.checks import choose
 from pbpk.io import load_cohort
-from pbpk.laws import LAWS
 from pbpk.organs import ORGANS
 from pbpk.physiology import RACES, Cohort, Physiology
-from vpop.organ_layer import draw_lawful
+from vpop.organ_layer import draw_lawful, outside_drawn
 from vpop.own_people import bodies_of
 from vpop.pcdm import PCDM
 from vpop.people import People
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
 COLUMNS = ("sex", "race", "age", "height", "BW", "HCT", "SCR", "weight")
 OLDEST = 80.0
 _BY_MONTH = 20.0  # years; younger people's ages are known to the month
-_WHO_LAWS = ("C09", "C10", "C11")  # the laws that speak of who people are, not of what is inside them
-_UNLAWFUL = "outside the laws " + ", ".join(_WHO_LAWS)
+_UNLAWFUL = "outside the laws C09, C10, C11"  # these speak of who people are; of infants, NHANES's own bands
 _TABLE = (
     "seqn", "riagendr", "ridreth1", "ridexagm", "ridexagy",
     "bmxhtlenavg", "bmxwt", "lbxhct", "lbxscr", "wtmec6yr",
@@ -389,5 +387,4 @@ def _lawful(who: People) -> np.ndarray:
         species="human", sex=who.sex, age=who.age, height=who.height, BW=who.BW, HCT=who.HCT,
         GFR=unknown, CO=unknown, M=organs, Q=organs,
     )  # fmt: skip
-    broken = [law.residual(outside) > 1.0 for law in LAWS if law.id in _WHO_LAWS]
-    return (~torch.stack(broken).any(0)).numpy()
+    return (~outside_drawn(outside)).numpy()

@@ -200,7 +200,7 @@ def lawful(patients: Patients) -> Tensor:
     A weight without a height must be one that some lawful height and index make.
     """
     body = blank({"sex": patients.sex, "race": patients.race, "age": patients.age})
-    bounds = {name: limits.who(name, body) for name in WHO}
+    bounds = {name: limits.drawn(name, body) for name in WHO}
     lightest, heaviest = (
         BMI * (height / 100.0) ** 2 for height, BMI in zip(bounds["height"], bounds["BMI"], strict=True)
     )

@@ -36,20 +36,6 @@ def test_an_age_without_people_is_refused():
         population().draw(1, torch.Generator(), (90.0, 99.0))
 
 
-def test_births_are_even_where_every_month_is_known():
-    generator = torch.Generator().manual_seed(5)
-    age = torch.cat(
-        [torch.arange(24).repeat_interleave(torch.arange(1, 25)) / 12 + 0.01, torch.full((300,), 30.0)]
-    )
-    sex = torch.ones_like(age)
-    learnt = Demographics.fit(sex, torch.zeros(len(age)).long(), age.double(), sex.double())
-    drawn = learnt.draw(24_000, generator, (0.0, 2.0))["age"]
-    months = torch.bincount((12 * drawn).long(), minlength=24)
-    assert months.min() > 850 and months.max() < 1150
-    few = Demographics.fit(sex[:3], torch.zeros(3).long(), age[:3].double(), sex[:3].double())
-    assert few.draw(50, generator)["age"].max() < 2 / 12
-
-
 def test_ages_that_a_model_has_not_learnt_are_named():
     adults = Demographics.fit(
         *(torch.zeros(9), torch.zeros(9).long(), torch.linspace(20, 60, 9)), torch.ones(9)
