@@ -16,8 +16,9 @@ References:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,16 @@ _PKSIM = {
     "spleen": "Spleen",
     "stomach": "Stomach",
 }
+_PKSIM_UNIT = re.compile(r"(?P<column>Organism\|.*) \[(?P<unit>[^\]]*)\]")
+_PKSIM_UNITS = {
+    "kg",
+    "kg/dm²",
+    "dm",
+    "year(s)",
+    "l",
+    "l/min/kg organ",
+}  # of what is read, where a heading says so
+_PKSIM_SEXES = {"MALE": 1.0, "FEMALE": 0.0, "1": 1.0, "2": 0.0}
 _PKSIM_VESSELS = ("VenousBlood", "ArterialBlood", "PortalVein")
 # "Fraction vascular" of the human organs in PK-Sim (Open Systems Pharmacology Suite), where a table does
 # not state its own.
@@ -119,13 +130,12 @@ class _Reader:
     def __call__(self, column: str, blank: bool = False) -> Tensor:
         return torch.from_numpy(self.table.numbers(column, self.rows, blank))
 
-    def sex(self, column: str, male: str, female: str) -> Tensor:
-        letters = {male: 1.0, female: 0.0}
+    def sex(self, column: str, words: Mapping[str, float]) -> Tensor:
         text = self.table.text(column)
         for row, word in zip(self.rows, text, strict=True):
-            if word not in letters:
-                raise ValueError(f"{column} must be {male} or {female}, but row {row!r} has {word!r}.")
-        return torch.tensor([letters[word] for word in text], dtype=torch.float64)
+            if word not in words:
+                raise ValueError(f"{column} must be {' or '.join(words)}, but row {row!r} has {word!r}.")
+        return torch.tensor([words[word] for word in text], dtype=torch.float64)
 
 
 def _httk_name(organ: str) -> str:
@@ -145,7 +155,7 @@ def _httk(table: Table) -> LoadedTable:
     Q["rest"] = CO - torch.stack(list(Q.values())).sum(0)
     physiology = Physiology(
         species="human",
-        sex=number.sex("gender", "Male", "Female"),
+        sex=number.sex("gender", {"Male": 1.0, "Female": 0.0}),
         age=number("age_months") / 12,
         height=height,
         BW=BW,
@@ -172,6 +182,7 @@ def _httk_race(table: Table) -> Tensor | None:
 
 
 def _pksim(table: Table) -> LoadedTable:
+    table = _without_units(table)
     perfused = [organ for organ in _PKSIM if organ != "lung"]
     volumes = {organ: f"Organism|{name}|Volume" for organ, name in _PKSIM.items()}
     vessels = [f"Organism|{name}|Volume" for name in _PKSIM_VESSELS]
@@ -188,7 +199,7 @@ def _pksim(table: Table) -> LoadedTable:
     Q = {organ: number(rates[organ]) * volume[organ] * 60 for organ in perfused}
     physiology = Physiology(
         species="human",
-        sex=number.sex("Gender", "MALE", "FEMALE"),
+        sex=number.sex("Gender", _PKSIM_SEXES),
         age=number("Organism|Age"),
         height=number("Organism|Height") * 10,
         BW=number("Organism|Weight"),
@@ -203,6 +214,27 @@ def _pksim(table: Table) -> LoadedTable:
         found["BMI"] = number("Organism|BMI") * 100  # kg/dm2
     cohort = Cohort(physiology, ids, {"generator": "PK-Sim", "file": table.name})
     return LoadedTable(cohort, "PK-Sim population", False, found, _pksim_reasons(table))
+
+
+def _without_units(table: Table) -> Table:
+    """Returns the table with headings without units, as PK-Sim wrote them once, in the same units.
+
+    Raises:
+        ValueError: If a heading that is read states another unit.
+    """
+    plain = {}
+    for heading in table.columns:
+        match = _PKSIM_UNIT.fullmatch(heading)
+        if match is None:
+            continue
+        read = match["column"].endswith(("|Volume", "|Weight", "|Age", "|Height", "|BMI", " flow rate"))
+        if read and match["unit"] not in _PKSIM_UNITS:
+            raise ValueError(
+                f"{table.name} must be in PK-Sim's base units ({', '.join(sorted(_PKSIM_UNITS))}), but has "
+                f"{heading!r}. Export it in these."
+            )
+        plain[heading] = match["column"]
+    return replace(table, frame=table.frame.rename(columns=plain))
 
 
 def _pksim_ids(table: Table) -> np.ndarray:

@@ -136,6 +136,28 @@ def test_pksims_vascular_blood_moves_from_the_organs_to_the_blood(tmp_path):
     close(got.mass("blood"), vascular + 0.8 + 0.4 + 0.9)
 
 
+def test_pksims_headings_may_state_its_units_and_sex_be_a_number(tmp_path):
+    plain = pksim_table(man())
+    units = {
+        "Weight": "kg",
+        "Age": "year(s)",
+        "Height": "dm",
+        "BMI": "kg/dm²",
+        "Volume": "l",
+        "rate": "l/min/kg organ",
+    }
+    named = {c: f"{c} [{u}]" for c in plain.columns for word, u in units.items() if c.endswith(word)}
+    stated = plain.rename(columns=named).assign(Gender=1)
+    assert len(named) > 30
+    for one, other in zip(
+        *(loaded(f, tmp_path).cohort.physiology.tensors().values() for f in (plain, stated)), strict=True
+    ):
+        torch.testing.assert_close(one, other, equal_nan=True)
+    wrong = stated.rename(columns={"Organism|Height [dm]": "Organism|Height [cm]"})
+    with pytest.raises(ValueError, match=r"base units .* but has 'Organism\|Height \[cm\]'"):
+        loaded(wrong, tmp_path)
+
+
 def test_pksims_own_vascular_fractions_hold_where_the_table_states_none(tmp_path):
     frame = pksim_table(man(), vascular=0.58)
     got = loaded(frame.drop(columns=[c for c in frame if "vascular" in c]), tmp_path).cohort.physiology
