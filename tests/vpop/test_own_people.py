@@ -12,11 +12,12 @@ from pbpk.table import Table
 from vpop import own_people
 from vpop.__main__ import main
 from vpop.fit_files import told
+from vpop.growth import SCORES
 from vpop.organ_layer import draw_lawful
 from vpop.own_people import HELD, bodies_of
 from vpop.patients import Patients
 from vpop.pcdm import PCDM
-from vpop.shift import moved
+from vpop.shift import Location, moved
 from vpop.training_table import TrainingTable
 
 N = 200
@@ -78,6 +79,15 @@ def test_a_moved_model_draws_the_people_it_was_moved_to(model, truth, few_bodies
             assert found.std().item() == pytest.approx(real.std(), rel=0.15)
     unknown = [m["HCT"].mean().item() for m in (before, after)]
     assert unknown[1] == pytest.approx(unknown[0], rel=0.02)  # the mean of 200 is known to 0.7 %
+
+
+def test_a_few_who_are_alike_stay_alike():
+    """80 people who scatter by 0.4 where the model's scatter by 1: a trial that asked for such."""
+    alike = 0.4 * torch.randn(80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, age = torch.ones(80, dtype=torch.float64), torch.full((80,), 30.0, dtype=torch.float64)
+    model = Location(torch.zeros(24, dtype=torch.float64), SCORES)
+    found = Location.fit(alike, one, age, one, model)
+    assert float(found.quantiles.std() / SCORES.std()) == pytest.approx(0.42, abs=0.07)
 
 
 def test_gaps_that_depend_on_what_is_known_bias_nothing(model, few_bodies):
