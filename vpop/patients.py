@@ -8,7 +8,7 @@ bodies a patient show what remains open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +34,7 @@ from vpop.sample import STEPS
 from vpop.update import Columns, Update, of
 
 _AGREE = 5e-3  # of a BMI beside height and weight: tables round it
+_NAMED = 5  # patients in a refusal beside the first
 _AT_ONCE = 32  # patients whose ensembles are drawn together
 
 
@@ -170,12 +171,22 @@ def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, step
     stated = of(dict(patients.given), row)
     known = _with_heights(stated, people, patients.id[row.numpy()], model, generator)
     parts: list[tuple[Tensor, Physiology]] = []
-    for alike, asked_for in _alike(stated):
-        names = {*asked_for, "height"} if "BW" in asked_for else asked_for
+    groups = [(alike, asked_for, _seen_of(asked_for)) for alike, asked_for in _alike(stated)]
+    _refuse(
+        model,
+        [
+            (
+                of(people, alike),
+                of({name: known[name] for name in names}, alike),
+                patients.id[row[alike].numpy()],
+            )
+            for alike, _, names in groups
+        ],
+    )
+    for alike, asked_for, names in groups:
         for part in alike.split(CHUNK):
             some, given = of(people, part), of({name: known[name] for name in names}, part)
             ids = patients.id[row[part].numpy()]
-            _refuse(model, some, given, ids)
             update = Update.of(model, asked_for)
             bodies = (
                 _updated(update, some, given, row[part], ids, generator, steps)
@@ -284,16 +295,42 @@ def _with_heights(
     return known | {"height": height}
 
 
-def _refuse(model: PCDM, people: Mapping[str, Tensor], given: Mapping[str, Tensor], ids: np.ndarray) -> None:
-    """Raises for the first patient whose values break a law, with the patient's name."""
+def _seen_of(asked_for: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns what the network is shown of people of whom this is known: a height too beside a weight."""
+    return tuple({*asked_for, "height"}) if "BW" in asked_for else asked_for
+
+
+def _refuse(model: PCDM, groups: Sequence[tuple[Columns, Columns, np.ndarray]]) -> None:
+    """Raises if values of some people, what is given of them, and their names, break a law.
+
+    Raises:
+        Impossible: Naming the first patient and the law, and the other patients.
+    """
+    wrong: dict[str, str] = {}
+    for people, given, ids in groups:
+        if not _impossible(model, people, given):
+            continue
+        for at in sorted(np.unique(ids.astype(str), return_index=True)[1]):  # one body of each patient
+            one = slice(at, at + 1)
+            why = _impossible(
+                model,
+                {column: value[one] for column, value in people.items()},
+                {column: value[one] for column, value in given.items()},
+            )
+            if why:
+                wrong[str(ids[at])] = why
+    if wrong:
+        (first, why), *others = wrong.items()
+        named = ", ".join(repr(name) for name, _ in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        also = f" Nor can {named}{more}." if others else ""
+        raise Impossible(f"patient {first!r}: {why}{also}")
+
+
+def _impossible(model: PCDM, people: Columns, given: Columns) -> str:
+    """Returns why values break a law, nothing where none does."""
     try:
         model.coordinates.known(blank(people), given)
-    except Impossible:
-        for at in range(len(ids)):
-            one = slice(at, at + 1)
-            try:
-                who = blank({name: value[one] for name, value in people.items()})
-                model.coordinates.known(who, {name: value[one] for name, value in given.items()})
-            except Impossible as error:
-                raise Impossible(f"patient {str(ids[at])!r}: {error}") from None
-        raise
+    except Impossible as error:
+        return str(error)
+    return ""

@@ -46,6 +46,12 @@ def test_what_is_known_comes_back_exactly_in_lawful_bodies(model):
     assert cohort.physiology.BMI[3:6].sub(24).abs().max() < 1e-12
 
 
+def test_all_whom_the_laws_forbid_are_named(model):
+    known = patients(height=["175", "250", "260", ""], BMI=["", "", "", ""])
+    with pytest.raises(ValueError, match=r"^patient 'girl': height must lie in .* Nor can 'woman'\.$"):
+        complete(model, known, each=2)
+
+
 def test_a_model_of_men_completes_no_women(model, monkeypatch):
     monkeypatch.setattr(model, "demographics", model.demographics.of_sex(1.0))
     with pytest.raises(ValueError, match="it knows M alone and F is asked for"):
