@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pbpk.io import load_cohort
+from pbpk.physiology import Cohort
 from vpop.columns import Sample
+from vpop.demographics import OLDEST
 from vpop.evaluate import FEWEST, Evaluation, check_enough, evaluate
 from vpop.pcdm import PCDM
 from vpop.reference import load_reference
@@ -23,7 +26,8 @@ def evaluate_files(
 
     Arguments:
         reference: Real people, as :func:`vpop.reference.load_reference` reads them.
-        cohort: The cohort file to judge; None: n people drawn by the model.
+        cohort: The cohort file to judge; None: n people drawn by the model, of the reference's ages, in whole
+            years, and sexes.
         weights: The model's weights file; None: the shipped ones. Beside a cohort it must be left out.
         part: ``"validation"`` or ``"test"``: judge by that part of a survey, with the part that is learnt
             from as the floor; None: by all of it, one random half of the persons against the other.
@@ -45,5 +49,13 @@ def evaluate_files(
     floor = Sample.of(*load_reference(reference, seed=seed + 2, copies=1, part="train")) if part else None
     check_enough(real, floor)
     if isinstance(judged, PCDM):
-        return evaluate(judged.sample(n, seed=seed), real, floor, judged, n, seed)
+        return evaluate(like(judged, real, n, seed), real, floor, judged, n, seed)
     return evaluate(judged, real, floor, n=n, seed=seed)
+
+
+def like(model: PCDM, real: Sample, n: int, seed: int) -> Cohort:
+    """Draws people of the ages and sexes of real ones: children would tell a ward of adults apart."""
+    ages, sexes = real.bodies.age, real.bodies.sex.unique().tolist()
+    low, high = math.floor(float(ages.min())), math.ceil(float(ages.max()))
+    sex = {0.0: "F", 1.0: "M"}.get(sexes[0]) if len(sexes) == 1 else None
+    return model.sample(n, seed, age=(low, min(high, OLDEST)), sex=sex)

@@ -13,6 +13,7 @@ from vpop.__main__ import main
 from vpop.columns import Sample, covariates, everything, hard
 from vpop.conditional import conditional, crps
 from vpop.evaluate import compare_columns, evaluate
+from vpop.evaluate_files import like
 from vpop.pcdm import PCDM
 
 
@@ -75,6 +76,14 @@ def test_people_who_are_twice_as_heavy_are_found_out(people):
     }
     table = compare_columns(samples).set_index("column")
     assert table.KS["BW"] > 0.3 and table.KS["M_liver"] == 0.0 and table["KS floor"].max() == 0.0
+
+
+def test_people_are_drawn_of_the_ages_and_sexes_that_judge(model):
+    ward = Sample.of(model.sample(60, seed=3, age=(20.5, 59.0), sex="M"))
+    drawn = like(model, ward, 300, 1).physiology
+    assert (drawn.sex == 1).all() and drawn.age.min() >= 20 and drawn.age.max() <= 60
+    everyone = Sample.of(model.sample(3000, seed=3))
+    assert like(model, everyone, 5, 1).provenance["conditions"] == "0 <= age <= 80"
 
 
 def test_what_was_drawn_for_a_person_covers_the_person(model, people):
