@@ -49,14 +49,8 @@ _PKSIM = {
     "stomach": "Stomach",
 }
 _PKSIM_UNIT = re.compile(r"(?P<column>Organism\|.*) \[(?P<unit>[^\]]*)\]")
-_PKSIM_UNITS = {
-    "kg",
-    "kg/dm²",
-    "dm",
-    "year(s)",
-    "l",
-    "l/min/kg organ",
-}  # of what is read, where a heading says so
+# of what is read, where a heading says so
+_PKSIM_UNITS = {"kg", "kg/dm²", "dm", "year(s)", "l", "l/min/kg organ"}
 _PKSIM_SEXES = {"MALE": 1.0, "FEMALE": 0.0, "1": 1.0, "2": 0.0}
 _PKSIM_VESSELS = ("VenousBlood", "ArterialBlood", "PortalVein")
 # "Fraction vascular" of the human organs in PK-Sim (Open Systems Pharmacology Suite), where a table does
