@@ -5,7 +5,7 @@ the reference people of ICRP 89 where they are right, with no step and no runawa
 Source: the shipped weights; the reference people of pbpk/data/reference_bodies.csv.
 Command: python -m experiments.organ_figures
 Written: docs/organs_age.png and docs/organs_weight.png, as `vpop evaluate` has them in its page.
-Measured: the median of each organ at each reference age over the reference person's organ.
+Measured: the median of each organ, and of the cardiac output, at each reference age over the reference's.
 """
 
 from __future__ import annotations
@@ -52,15 +52,17 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def at_reference(model: PCDM, seed: int) -> dict[str, list[float]]:
-    """Returns by sex and age the median organs of people as tall and heavy as the reference, over its own."""
-    found: dict[str, list[float]] = {organ: [] for organ in ORGANS if organ != "rest"}
+    """Returns by sex and age the median organs and output of people as large as the reference, over its own."""
+    organs = [organ for organ in ORGANS if organ != "rest"]
+    found: dict[str, list[float]] = {name: [] for name in (*organs, "CO")}
     for sex in ("M", "F"):
         for age in REFERENCE_AGES:
             body = reference_body("human", sex, age)
             given = {"age": float(age), "height": float(body.height), "BW": float(body.BW)}
             drawn = model.sample(200, seed, sex=sex, given=given).physiology
-            for organ, ratios in found.items():
-                ratios.append(round(float(drawn.mass(organ).median() / body.mass(organ)), 2))
+            for organ in organs:
+                found[organ].append(round(float(drawn.mass(organ).median() / body.mass(organ)), 2))
+            found["CO"].append(round(float(drawn.CO.median() / body.CO), 2))
     return found
 
 

@@ -1,11 +1,12 @@
 """Real people completed: what is known comes back, what is not is drawn, what cannot be is refused."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from pbpk.io import save_cohort
-from pbpk.laws import violations
+from pbpk.laws import growth_band, violations
 from pbpk.table import Table
 from vpop.__main__ import main
 from vpop.headings import in_canonical_units
@@ -44,6 +45,23 @@ def test_what_is_known_comes_back_exactly_in_lawful_bodies(model):
     assert cohort.id.tolist()[:4] == ["man_1", "man_2", "man_3", "girl_1"]
     assert cohort.physiology.BW[:3].eq(58).all() and cohort.physiology.SCR[6:9].eq(0.9).all()
     assert cohort.physiology.BMI[3:6].sub(24).abs().max() < 1e-12
+
+
+def test_every_infant_whom_the_laws_allow_has_a_body(model):
+    """Length and body-mass index anywhere between the laws' bounds, newborns above all."""
+    n, generator = 300, torch.Generator().manual_seed(0)
+    sex, age, at, of = torch.rand(4, n, generator=generator, dtype=torch.float64)
+    sex, age = sex.round(), 1.3 * age**2
+    low, high = growth_band("height", sex, age)
+    height = torch.lerp(low, high, 0.001 + 0.998 * at)
+    low, high = (bound.clamp(9.0, 27.0) for bound in growth_band("BMI", sex, age))
+    BW = torch.lerp(low, high, 0.001 + 0.998 * of) * (height / 100.0) ** 2
+    columns = {"sex": np.where(sex == 1, "M", "F"), "age": age, "height": height, "BW": BW}
+    frame = pd.DataFrame(
+        {"id": [f"p{i}" for i in range(n)], **{k: map(str, v.tolist()) for k, v in columns.items()}}
+    )
+    known = Patients.of(Table("ward.csv", frame))
+    assert violations(complete(model, known, steps=1), asked=asked(known)).rate == 0.0
 
 
 def test_all_whom_the_laws_forbid_are_named(model):
