@@ -52,7 +52,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def at_reference(model: PCDM, seed: int) -> dict[str, list[float]]:
-    """Returns by sex and age the median organs and output of people as large as the reference, over its own."""
+    """Returns by sex and age the median organs and output of people of the reference's size, over its own."""
     organs = [organ for organ in ORGANS if organ != "rest"]
     found: dict[str, list[float]] = {name: [] for name in (*organs, "CO")}
     for sex in ("M", "F"):
