@@ -28,7 +28,7 @@ from vpop.request import body_table
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("age", "height", "BW", "BMI", "HCT", "SCR", "GFR", "FAT")
+COLUMNS = ("age", "height", "BW", "BMI", "HCT", "SCR", "GFR", "eGFR", "FAT")
 STATISTICS = ("mean", "sd", "median", "min", "max")
 _SHARES: Mapping[str, tuple[str, ...]] = {"sex": ("M", "F"), "race": RACES}
 _KEYS = ("name", "n", "repeats", "where", *_SHARES, *COLUMNS)

@@ -8,6 +8,7 @@ from vpop.balance import balance, systematic
 from vpop.coordinates import Impossible
 from vpop.judge import judge
 from vpop.pcdm import PCDM
+from vpop.request import body_table
 from vpop.trial import Trial, match
 
 PUBLISHED = {
@@ -64,6 +65,13 @@ def test_the_chance_to_be_drawn_is_n_times_the_weight_and_nobody_is_twice():
     drawn = np.stack([systematic(weights, 3, generator) for _ in range(8000)])
     assert all(len(set(row)) == 3 for row in drawn.tolist())
     assert np.bincount(drawn.ravel()) / 8000 == pytest.approx(3 * weights, abs=0.02)
+
+
+def test_a_trial_can_state_an_estimated_filtration(model):
+    eGFR = {"mean": 88.0, "sd": 15.0, "min": 60.0}
+    found = match(model, Trial.of({"n": 10, "repeats": 40, "age": {"min": 18}, "eGFR": eGFR}), seed=0)
+    own = body_table(found.cohort.physiology)["eGFR"]
+    assert own.min() >= 60 and own.mean() == pytest.approx(88.0, abs=3.0)
 
 
 def test_figures_that_their_rounding_contradicts_are_not_met_by_one_giant(model):
