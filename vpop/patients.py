@@ -24,7 +24,7 @@ from pbpk.plausible import check_units
 from pbpk.table import BLANKS, Table, read_table
 from vpop.bayes import likely_heights
 from vpop.coordinates import GIVEN, NAMES, WHO, Impossible, blank
-from vpop.demographics import OLDEST, Demographics
+from vpop.demographics import Demographics
 from vpop.drawing import CHUNK
 from vpop.gains import Gains
 from vpop.headings import in_canonical_units
@@ -34,6 +34,7 @@ from vpop.sample import STEPS
 from vpop.update import Columns, Update, of
 
 _AGREE = 5e-3  # of a BMI beside height and weight: tables round it
+_OLDEST = 90.0  # years; the rest of who is over 80 is drawn as of 80, by the laws of the own age [ours]
 _NAMED = 5  # patients in a refusal beside the first
 _AT_ONCE = 32  # patients whose ensembles are drawn together
 
@@ -80,10 +81,10 @@ class Patients:
         unknown = dict.fromkeys(("height", "BW", "CO"), np.full(len(ids), np.nan))
         check_units({**unknown, "age": age, **numbers}, human=True)
         for name, value in zip(ids, age, strict=True):
-            if value > OLDEST:
+            if value > _OLDEST:
                 raise ValueError(
-                    f"age must be at most {OLDEST:g} years, the oldest of the reference population, but row "
-                    f"{str(name)!r} of {table.name} has {value:g}."
+                    f"age must be at most {_OLDEST:g} years, but row {str(name)!r} of {table.name} has "
+                    f"{value:g}: no one near that age was learnt from."
                 )
         given = _settled(closed({name: torch.from_numpy(value) for name, value in numbers.items()}), ids)
         return cls(ids, _sex(table, ids), torch.from_numpy(age), _race(table, ids), given)

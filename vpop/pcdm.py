@@ -332,9 +332,10 @@ class PCDM:
                 "Teach a student with 'vpop fit --student'."
             )
         calibration = self.student_calibration if steps == 1 else self.calibration
-        known = None
-        if given:
-            known = calibration.undo(self.coordinates.known(blank(people), given), people)
+        known = self.coordinates.known(blank(people), given) if given else None
+        people = {**people, "age": people["age"].clamp(max=OLDEST)}  # no one older was learnt from
+        if known is not None:
+            known = calibration.undo(known, people)
         return calibration.apply(self._denoised(people, known, noise, steps), people)
 
     def save(self, path: str | Path) -> None:

@@ -64,6 +64,16 @@ def test_every_infant_whom_the_laws_allow_has_a_body(model):
     assert violations(complete(model, known, steps=1), asked=asked(known)).rate == 0.0
 
 
+def test_who_is_over_80_keeps_the_age_and_stands_as_of_80(model):
+    ages = [patients(age=["33", "8", age, "0.5"], M_liver=["", "", "", ""]) for age in ("80", "87.4")]
+    eighty, older = (complete(model, known, each=20, seed=1) for known in ages)
+    assert violations(older, asked=asked(ages[1], 20)).rate == 0.0
+    assert older.physiology.age[40:60].eq(87.4).all()
+    for name in ("CO", "GFR", "FAT"):
+        medians = [getattr(c.physiology, name)[40:60].median() for c in (eighty, older)]
+        assert medians[1] == pytest.approx(float(medians[0]), rel=0.15)
+
+
 def test_all_whom_the_laws_forbid_are_named(model):
     known = patients(height=["175", "250", "260", ""], BMI=["", "", "", ""])
     with pytest.raises(ValueError, match=r"^patient 'girl': height must lie in .* Nor can 'woman'\.$"):
@@ -156,7 +166,7 @@ def test_a_patient_is_the_same_whoever_is_beside_it_or_not_asked_again(model):
         ({"height": ["175", "38", "", ""]}, r"patient 'girl': height must lie in .* by law C11"),
         ({"BW": ["58", "", "400", ""]}, r"none makes 400 kg a lawful BMI at 60 years: 'woman'"),
         ({"BW": ["58", "60", "80", ""]}, "row 'girl' says 24 beside 60 kg"),
-        ({"age": ["33", "8", "95", "0.5"]}, "at most 80 years"),
+        ({"age": ["33", "8", "95", "0.5"]}, "at most 90 years"),
         ({"height": ["1.75", "1.28", "", ""]}, "height must be in cm"),
         ({"sex": ["M", "F", "x", "M"]}, "sex of row 'woman' must be one of M, F"),
         ({"race": ["", "Martian", "", ""]}, "race of row 'girl'"),
