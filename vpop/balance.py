@@ -55,35 +55,24 @@ def balance(
         Impossible: If no weights do.
     """
     from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
 
     size = len(columns["age"])
     if not targets:
         return np.full(size, 1.0 / size)
     wanted = {(c, s): t for c, s, t in targets}
     gaps = np.stack([_gap(columns, c, s, t, wanted) for c, s, t in targets], -1)
-    scale = gaps.std(0)
-    for (column, statistic, target), gap in zip(targets, gaps.T, strict=True):
-        if gap.min() > 0 or gap.max() < 0 or not gap.std() > 0:
-            side = "below" if gap.min() > 0 else "above"
-            raise Impossible(
-                f"{column} {statistic} = {target:g} must be possible within the ranges, but lies {side} "
-                f"everyone drawn there ({_seen(columns, column)}). Check its unit, or widen the ranges."
-            )
-    unit = gaps / scale
+    _refuse_beyond(columns, targets, gaps)
+    unit = gaps / gaps.std(0)
 
     def dual(shift: np.ndarray) -> tuple[float, np.ndarray]:
         tilt = unit @ shift
-        top = tilt.max()
-        weight = np.exp(tilt - top)
-        total = weight.sum()
-        value = np.log(total) + top + 0.5 * ridge * (shift @ shift)
-        return float(value), (weight @ unit) / total + ridge * shift
+        value = logsumexp(tilt) + 0.5 * ridge * (shift @ shift)
+        return float(value), softmax(tilt) @ unit + ridge * shift
 
     with np.errstate(all="ignore"):  # figures that exclude each other send the search to infinity
         found = minimize(dual, np.zeros(len(targets)), jac=True, method="BFGS", options={"gtol": 0.1 * _ROOM})
-        tilt = np.nan_to_num(unit @ found.x)
-    weights = np.exp(tilt - tilt.max())
-    weights /= weights.sum()
+        weights = softmax(np.nan_to_num(unit @ found.x))
     missed = np.abs(weights @ unit)
     if not missed.max() < (_SLACK if ridge else _ROOM):
         column, statistic, target = targets[int(missed.argmax())]
@@ -92,6 +81,19 @@ def balance(
             f"met beside the others within the ranges ({_seen(columns, column)})."
         )
     return weights
+
+
+def _refuse_beyond(
+    columns: Mapping[str, np.ndarray], targets: list[tuple[str, str, float]], gaps: np.ndarray
+) -> None:
+    """Raises for a figure that no weights meet, everyone lying on one side of it."""
+    for (column, statistic, target), gap in zip(targets, gaps.T, strict=True):
+        if gap.min() > 0 or gap.max() < 0 or not gap.std() > 0:
+            side = "below" if gap.min() > 0 else "above"
+            raise Impossible(
+                f"{column} {statistic} = {target:g} must be possible within the ranges, but lies {side} "
+                f"everyone drawn there ({_seen(columns, column)}). Check its unit, or widen the ranges."
+            )
 
 
 def _gap(

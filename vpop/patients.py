@@ -171,38 +171,17 @@ def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, step
     people = _people(patients, row, model.demographics, generator)
     stated = of(dict(patients.given), row)
     known = _with_heights(stated, people, patients.id[row.numpy()], model, generator)
-    parts: list[tuple[Tensor, Physiology]] = []
-    groups = [(alike, asked_for, _seen_of(asked_for)) for alike, asked_for in _alike(stated)]
-    _refuse(
-        model,
-        [
-            (
-                of(people, alike),
-                of({name: known[name] for name in names}, alike),
-                patients.id[row[alike].numpy()],
-            )
-            for alike, _, names in groups
-        ],
-    )
-    for alike, asked_for, names in groups:
-        for part in alike.split(CHUNK):
-            some, given = of(people, part), of({name: known[name] for name in names}, part)
-            ids = patients.id[row[part].numpy()]
-            update = Update.of(model, asked_for)
-            bodies = (
-                _updated(update, some, given, row[part], ids, generator, steps)
-                if update.inside
-                else model.draw_given(some, given, generator, steps)
-            )
-            parts.append((part, bodies))
-    back = torch.argsort(torch.cat([part for part, _ in parts]))
-    tensors = {
-        name: torch.cat([getattr(body, name) for _, body in parts])[back] for name in parts[0][1].tensors()
-    }
-    copy = np.tile(np.arange(1, each + 1), len(patients))
-    ids = [
-        str(patients.id[r]) + (f"_{c}" if each > 1 else "") for r, c in zip(row.tolist(), copy, strict=True)
+    groups = [
+        _Group.of(part, people, known, row, patients, Update.of(model, asked_for))
+        for alike, asked_for in _alike(stated)
+        for part in alike.split(CHUNK)
     ]
+    _refuse(model, groups)
+    drawn = [group.draw(model, generator, steps) for group in groups]
+    back = torch.argsort(torch.cat([group.at for group in groups]))
+    tensors = {name: torch.cat([getattr(b, name) for b in drawn])[back] for name in drawn[0].tensors()}
+    copies = [f"_{copy}" for copy in range(1, each + 1)] if each > 1 else [""]
+    ids = [f"{name}{copy}" for name in patients.id for copy in copies]
     origin = {
         "generator": "vpop PCDM, completing patients",
         "version": metadata.version("vpop"),
@@ -211,6 +190,57 @@ def complete(model: PCDM, patients: Patients, each: int = 1, seed: int = 0, step
         "weights": model.card.get("sha256", "in memory"),
     }
     return Cohort(Physiology("human", **tensors), np.array(ids, dtype=object), origin)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Bodies to be drawn together, of whom the same is known.
+
+    Attributes:
+        at: Their positions among all, with shape (n).
+        row: Whose body each is, by the patients' positions, with shape (n).
+        ids: The patients' names, with shape (n).
+        people: Sex, race and age, with shape (n).
+        given: What is known, and a height beside a weight that is known alone, with shape (n).
+        update: What draws bodies with these values.
+    """
+
+    at: Tensor
+    row: Tensor
+    ids: np.ndarray
+    people: Columns
+    given: Columns
+    update: Update
+
+    @classmethod
+    def of(
+        cls, at: Tensor, people: Columns, known: Columns, row: Tensor, patients: Patients, update: Update
+    ) -> _Group:
+        """Takes those at some positions from columns of all."""
+        names = {*update.outside, *update.inside} | ({"height"} if "BW" in update.outside else set())
+        given = of({name: known[name] for name in known if name in names}, at)
+        return cls(at, row[at], patients.id[row[at].numpy()], of(people, at), given, update)
+
+    def draw(self, model: PCDM, generator: torch.Generator, steps: int) -> Physiology:
+        """Draws the bodies.
+
+        Raises:
+            Impossible: If a patient cannot have what is given inside, naming the patient and the law.
+        """
+        if not self.update.inside:
+            return model.draw_given(self.people, self.given, generator, steps)
+        _, copies, counts = torch.unique_consecutive(self.row, return_inverse=True, return_counts=True)
+        first = (counts.cumsum(0) - counts).split(_AT_ONCE)
+        found = [
+            self.update.of_each(of(self.people, some), of(self.given, some), generator) for some in first
+        ]
+        gains = Gains.join(found)[copies]
+        noise = torch.randn(len(self.at), len(NAMES), generator=generator)
+        bodies, refused = self.update.draw(self.people, self.given, gains, noise, steps, generator)
+        if bool(refused.who.any()):
+            at = int(torch.nonzero(refused.who)[0])
+            raise Impossible(f"patient {str(self.ids[at])!r}: {refused.why(at)}")
+        return bodies
 
 
 def _alike(given: Columns) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
@@ -226,31 +256,6 @@ def _alike(given: Columns) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
         seen = [name for name, there in zip(outside, which, strict=False) if there]
         hidden = inside if inside and which[-1] else []
         yield torch.nonzero((pattern == which).all(-1)).flatten(), (*seen, *hidden)
-
-
-def _updated(
-    update: Update,
-    people: Columns,
-    given: Columns,
-    row: Tensor,
-    ids: np.ndarray,
-    generator: torch.Generator,
-    steps: int,
-) -> Physiology:
-    """Draws bodies with what is given inside; ``row`` says which are the same patient's.
-
-    Raises:
-        Impossible: If a patient cannot have it, naming the patient and the law.
-    """
-    _, copies, counts = torch.unique_consecutive(row, return_inverse=True, return_counts=True)
-    first = counts.cumsum(0) - counts
-    found = [update.of_each(of(people, some), of(given, some), generator) for some in first.split(_AT_ONCE)]
-    noise = torch.randn(len(row), len(NAMES), generator=generator)
-    bodies, refused = update.draw(people, given, Gains.join(found)[copies], noise, steps, generator)
-    if bool(refused.who.any()):
-        at = int(torch.nonzero(refused.who)[0])
-        raise Impossible(f"patient {str(ids[at])!r}: {refused.why(at)}")
-    return bodies
 
 
 def asked(patients: Patients, each: int = 1) -> dict[str, Tensor]:
@@ -296,30 +301,21 @@ def _with_heights(
     return known | {"height": height}
 
 
-def _seen_of(asked_for: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns what the network is shown of people of whom this is known: a height too beside a weight."""
-    return tuple({*asked_for, "height"}) if "BW" in asked_for else asked_for
-
-
-def _refuse(model: PCDM, groups: Sequence[tuple[Columns, Columns, np.ndarray]]) -> None:
-    """Raises if values of some people, what is given of them, and their names, break a law.
+def _refuse(model: PCDM, groups: Sequence[_Group]) -> None:
+    """Raises if what is given of some people breaks a law.
 
     Raises:
         Impossible: Naming the first patient and the law, and the other patients.
     """
     wrong: dict[str, str] = {}
-    for people, given, ids in groups:
-        if not _impossible(model, people, given):
+    for group in groups:
+        if not _impossible(model, group.people, group.given):
             continue
-        for at in sorted(np.unique(ids.astype(str), return_index=True)[1]):  # one body of each patient
-            one = slice(at, at + 1)
-            why = _impossible(
-                model,
-                {column: value[one] for column, value in people.items()},
-                {column: value[one] for column, value in given.items()},
-            )
+        for at in sorted(np.unique(group.ids.astype(str), return_index=True)[1]):  # one body of each patient
+            one = torch.tensor([at])
+            why = _impossible(model, of(group.people, one), of(group.given, one))
             if why:
-                wrong[str(ids[at])] = why
+                wrong[str(group.ids[at])] = why
     if wrong:
         (first, why), *others = wrong.items()
         named = ", ".join(repr(name) for name, _ in others[:_NAMED])

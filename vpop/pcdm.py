@@ -282,7 +282,12 @@ class PCDM:
                 if count >= n:
                     break
         tensors = {name: torch.cat([getattr(b, name) for b in found])[:n] for name in found[0].tensors()}
-        provenance = {
+        origin = self._origin(request, n, seed, steps, guidance) | search.note()
+        return Cohort(Physiology("human", **tensors), numbered(n), origin)
+
+    def _origin(self, request: Request, n: int, seed: int, steps: int, guidance: float) -> dict[str, Any]:
+        """Returns where people drawn for a request come from."""
+        return {
             "generator": "vpop PCDM",
             "version": metadata.version("vpop"),
             "seed": seed,
@@ -292,8 +297,7 @@ class PCDM:
             "conditions": request.text(),
             "asked": request.asked(),
             "weights": self.card.get("sha256", "in memory"),
-        } | search.note()
-        return Cohort(Physiology("human", **tensors), numbered(n), provenance)
+        }
 
     def _guided(self, weight: float, steps: int) -> PCDM:
         """Returns this model with a guided network, and without the student, who has seen none."""

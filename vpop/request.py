@@ -98,17 +98,7 @@ class Request:
         """
         _refuse_ages(age)
         exact = {} if given is None else dict(given)
-        for name, value in exact.items():
-            choose("given", name, _FIXED)
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-                raise TypeError(f"given must hold a number for {name}, but holds {value!r}. Write 175.0.")
-            if not 0.0 <= value < np.inf:
-                raise ValueError(f"given must hold numbers of 0 or more, but {name} is {value}.")
-            span = columns()[name]
-            if name in ("SCR", "GFR") and value > span.upper:
-                raise ValueError(
-                    f"{name} must be at most {span.upper:g} ({span.reason}), but {value:g} is given."
-                )
+        _refuse_values(exact)
         parts = _conjuncts(where)
         bounds = [bound for part in parts for bound in part.bounds()]
         _fix(exact, bounds)
@@ -215,6 +205,21 @@ class Request:
             f"where must be met by someone, but {met} of {drawn:,} people drawn: {self.text()}.{word} "
             "Widen it, or fix a column with '=='."
         )
+
+
+def _refuse_values(given: Mapping[str, float]) -> None:
+    """Raises if given values are of no known column, no numbers, or in another unit than ours."""
+    for name, value in given.items():
+        choose("given", name, _FIXED)
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise TypeError(f"given must hold a number for {name}, but holds {value!r}. Write 175.0.")
+        if not 0.0 <= value < np.inf:
+            raise ValueError(f"given must hold numbers of 0 or more, but {name} is {value}.")
+        span = columns()[name]
+        if name in ("SCR", "GFR") and value > span.upper:
+            raise ValueError(
+                f"{name} must be at most {span.upper:g} ({span.reason}), but {value:g} is given."
+            )
 
 
 def _refuse_ages(age: tuple[float, float]) -> None:

@@ -207,17 +207,11 @@ def growth_band(quantity: str, sex: Tensor, age: Tensor) -> tuple[Tensor, Tensor
     """
     lower, upper = nhanes_band(quantity, sex, age)
     ages, *sexes = _who_infants(quantity)
-    at, female, male = (table.to(age) for table in (ages, *sexes))
-    right = torch.searchsorted(at, age.detach().contiguous()).clamp(1, len(at) - 1)
-    share = ((age - at[right - 1]) / (at[right] - at[right - 1])).clamp(0.0, 1.0)
     low, high = (
-        between_sexes(
-            sex.to(age),
-            *(torch.lerp(one[side][right - 1], one[side][right], share) for one in (female, male)),
-        )
+        between_sexes(sex.to(age), *(_interpolate(age, torch.stack([ages, one[side]])) for one in sexes))
         for side in (0, 1)
     )
-    infant = age <= at[-1]
+    infant = age <= float(ages[-1])
     return (
         torch.where(infant, torch.minimum(lower, low), lower),
         torch.where(infant, torch.maximum(upper, high), upper),
